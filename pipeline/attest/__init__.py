@@ -1,0 +1,1 @@
+"""Statements about images: in-toto, SPDX, CycloneDX, DSSE. Pure; imports errors, formats."""

@@ -1,0 +1,1 @@
+"""OCI nouns under the names of their specifications. Pure; imports errors, formats."""
