@@ -1,1 +1,4 @@
-"""Statements about images: in-toto, SPDX, CycloneDX, DSSE. Pure; imports errors, formats."""
+"""Statements about images: in-toto, SPDX, CycloneDX, DSSE.
+
+Pure; imports errors, formats.
+"""

@@ -1,1 +1,4 @@
-"""The only code that touches files, network, processes, clock and environment. Imports errors, formats, oci."""
+"""The only code that touches files, network, processes, clock and environment.
+
+Imports errors, formats, oci.
+"""

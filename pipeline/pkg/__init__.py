@@ -1,1 +1,4 @@
-"""pkg(8): names, order, metadata, trust, resolution and its database. Pure; imports errors, formats."""
+"""pkg(8): names, order, metadata, trust, resolution and its database.
+
+Pure; imports errors, formats.
+"""

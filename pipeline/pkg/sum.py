@@ -6,14 +6,15 @@ Source: freebsd/pkg 2.8.4, libpkg/pkg_checksum.c.
 2. `2$<103 z-base-32>`: BLAKE2b-512, z-base-32 with bits packed from the least significant end
    (pkg >= 2.8).
 3. `<64 hex>` without a type: sha256 (catalogues of pkg <= 2.7, old manifests).
-4. A symlink's sum covers its target with leading slashes stripped but the length kept, so that as
-   many NUL bytes follow (pkg_checksum_symlink).
+4. A symlink's sum covers its target with leading slashes left out but the length kept, so that
+   the NUL behind an absolute target is part of it (pkg_checksum_symlink_readlink).
 
 Other types exist in pkg's table but are written by no version; they are refused.
 """
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import re
 from dataclasses import dataclass
@@ -21,7 +22,9 @@ from typing import Final, Protocol, Self
 
 from pipeline.errors import DigestMismatchError, FormatError
 
-_ALPHABET: Final = "ybndrfg8ejkmcpqxot1uwisza345h769"
+_FROM_BASE32: Final = bytes.maketrans(
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", b"ybndrfg8ejkmcpqxot1uwisza345h769"
+)
 _SHA256_RE: Final = re.compile(r"(?:1\$)?([0-9a-f]{64})")
 _BLAKE2_RE: Final = re.compile(r"2\$([ybndrfg8ejkmcpqxot1uwisza345h769]{103})")
 
@@ -38,9 +41,10 @@ class HashState(Protocol):
 
 def zbase32(data: bytes) -> str:
     """Encode in z-base-32, least significant bits first (pkg_checksum_encode_base32)."""
-    number = int.from_bytes(data, "little")
     length = (len(data) * 8 + 4) // 5
-    return "".join(_ALPHABET[(number >> (5 * i)) & 31] for i in range(length))
+    groups = -(-length // 8)
+    digits = base64.b32encode(data[::-1].rjust(5 * groups, b"\0"))
+    return digits[::-1][:length].translate(_FROM_BASE32).decode()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +86,12 @@ class Sum:
         self.verify(state, what=what)
 
 
-def symlink_content(target: bytes) -> bytes:
-    """Return the bytes that stand for a symlink in its sum (rule 4)."""
+def symlink_content(target: bytes) -> bytes | None:
+    """Return the bytes that stand for a symlink in its sum (rule 4).
+
+    None for a target with two or more leading slashes: pkg reads past the end of its buffer
+    there, so that the sum depends on what lay behind it and means nothing.
+    """
     stripped = target.lstrip(b"/")
-    return stripped + bytes(len(target) - len(stripped))
+    lost = len(target) - len(stripped)
+    return None if lost > 1 else stripped + bytes(lost)

@@ -1,1 +1,4 @@
-"""The only code that imports doit: task creators, one module per area. Imports errors, declaration, stages, host."""
+"""The only code that imports doit: task creators, one module per area.
+
+Imports errors, declaration, stages, host.
+"""

@@ -1,0 +1,329 @@
+"""mtree(5): FreeBSD's word for "this is the tree".
+
+Two dialects, both as in the manual page mtree(5) of FreeBSD and NetBSD:
+
+* `parse_dist`: the hierarchical form of `/etc/mtree/BSD.*.dist` (indentation by nesting, `/set`,
+  `/unset`, `..`), directories only;
+* `parse_spec` / `to_spec`: one full path a line, as in a METALOG; the form in which every layer
+  of this project is described.
+
+Rules of a spec that we write (docs/FORMAT.md, section Layer spec):
+
+1. First line `#mtree`, then one line an entry, sorted by the bytes of the path, each ending in a
+   newline. A path is `./` and the relative path.
+2. Bytes that are not graphic ASCII, and `#`, `*`, `?`, `[` and the backslash, are written as `\\ooo`
+   (vis(3), VIS_OCTAL), in paths and link targets.
+3. Keywords in this order, present where they apply: type, mode, uname or uid, gname or gid, nlink,
+   inode, size, time, link, sha256digest, flags, tags.
+4. Hard links are entries of type `file` with equal `inode` (numbered from 1 in order of first
+   appearance) and `nlink` the number of them in the spec.
+5. `tags=package=NAME` names the package that owns the entry, as FreeBSD's METALOG does.
+"""
+
+from __future__ import annotations
+
+import enum
+import re
+from collections import Counter
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import FormatError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+SIGNATURE: Final = b"#mtree\n"
+
+_MAX_SPEC: Final = 256 << 20
+_MAX_DEPTH: Final = 64
+_TAG: Final = b"package="
+
+
+class Kind(enum.Enum):
+    """What an entry is; the values are mtree's."""
+
+    DIRECTORY = "dir"
+    FILE = "file"
+    LINK = "link"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One path of a tree."""
+
+    path: str
+    """Relative, no `./`, no trailing slash; undecodable bytes are surrogates."""
+    kind: Kind
+    mode: int
+    user: str | int
+    """A name that an image has yet to resolve, or a uid."""
+    group: str | int
+    mtime: int
+    size: int = 0
+    digest: str = ""
+    """sha256 of a file's content, 64 hex digits; empty for other kinds."""
+    link: str = ""
+    """Target of a symlink."""
+    inode: int = 0
+    """Equal and not zero for the names of one hard-linked file."""
+    flags: str = ""
+    """File flags as chflags(1) names them, comma-separated."""
+    package: str = ""
+    """Name of the owning package; empty for what belongs to none."""
+
+    @property
+    def key(self) -> bytes:
+        """Sort key: the path's bytes."""
+        return self.path.encode("utf-8", "surrogateescape")
+
+
+def path_bytes(path: str) -> bytes:
+    """Return the bytes of a path."""
+    return path.encode("utf-8", "surrogateescape")
+
+
+# ---------------------------------------------------------------- vis(3)
+
+_SPECIAL: Final = re.compile(rb"[^!\"$-)+->@-Z\]-~]")
+_ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
+_LETTERS: Final = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"f": b"\f",
+    b"n": b"\n",
+    b"r": b"\r",
+    b"s": b" ",
+    b"t": b"\t",
+    b"v": b"\v",
+    b"#": b"#",
+    b"\\": b"\\",
+}
+
+
+def encode_name(raw: bytes) -> bytes:
+    r"""Escape what an mtree file cannot hold as it is (rule 2)."""
+    return _SPECIAL.sub(lambda m: b"\\%03o" % m[0][0], raw)
+
+
+def _unescape(match: re.Match[bytes]) -> bytes:
+    code = match[1]
+    if len(code) == 3:  # noqa: PLR2004
+        value = int(code, 8)
+        if value > 0xFF:  # noqa: PLR2004
+            raise FormatError(f"got escape {match[0]!r}, want at most \\377")
+        return bytes([value])
+    if code not in _LETTERS:
+        raise FormatError(f"got escape {match[0]!r}, want \\ooo")
+    return _LETTERS[code]
+
+
+def decode_name(text: bytes) -> bytes:
+    """Undo `encode_name`, and the C-style escapes that other writers use."""
+    return _ESCAPE.sub(_unescape, text) if b"\\" in text else text
+
+
+# ---------------------------------------------------------------- specs
+
+
+def _owner(name: bytes, value: str | int) -> bytes:
+    if isinstance(value, int):
+        return name[:1] + b"id=%d" % value
+    return name + b"=" + encode_name(value.encode("utf-8", "surrogateescape"))
+
+
+def number_links(entries: Iterable[Entry]) -> list[Entry]:
+    """Sort by path and renumber hard links (rules 1 and 4); a lone link becomes a plain file."""
+    ordered = sorted(entries, key=lambda e: e.key)
+    counts = Counter(e.inode for e in ordered if e.inode)
+    numbers: dict[int, int] = {}
+    result = []
+    for entry in ordered:
+        if not entry.inode:
+            result.append(entry)
+        elif counts[entry.inode] == 1:
+            result.append(replace(entry, inode=0))
+        else:
+            number = numbers.setdefault(entry.inode, len(numbers) + 1)
+            result.append(entry if number == entry.inode else replace(entry, inode=number))
+    return result
+
+
+def to_spec(entries: Iterable[Entry]) -> bytes:
+    """Write a spec; the inverse of `parse_spec`."""
+    ordered = number_links(entries)
+    counts = Counter(e.inode for e in ordered if e.inode)
+    lines = [SIGNATURE]
+    for e in ordered:
+        parts = [b"./" + encode_name(path_bytes(e.path)), b"type=" + e.kind.value.encode()]
+        parts.append(b"mode=%04o" % e.mode)
+        parts.append(_owner(b"uname", e.user))
+        parts.append(_owner(b"gname", e.group))
+        if e.inode:
+            parts.append(b"nlink=%d inode=%d" % (counts[e.inode], e.inode))
+        if e.kind is Kind.FILE:
+            parts.append(b"size=%d" % e.size)
+        parts.append(b"time=%d.0" % e.mtime)
+        if e.kind is Kind.LINK:
+            parts.append(b"link=" + encode_name(path_bytes(e.link)))
+        if e.digest:
+            parts.append(b"sha256digest=" + e.digest.encode())
+        if e.flags:
+            parts.append(b"flags=" + e.flags.encode())
+        if e.package:
+            parts.append(b"tags=package=" + encode_name(e.package.encode()))
+        lines.append(b" ".join(parts) + b"\n")
+    return b"".join(lines)
+
+
+_KINDS: Final = {b"dir": Kind.DIRECTORY, b"file": Kind.FILE, b"link": Kind.LINK}
+
+
+def _parse_line(line: bytes) -> Entry:
+    name, *words = line.split(b" ")
+    if not name.startswith(b"./"):
+        raise FormatError(f"got path {name[:80]!r}, want ./ and a relative path")
+    values = dict(word.split(b"=", 1) for word in words)
+    kind = _KINDS[values[b"type"]]
+    tags = values.get(b"tags", b"")
+    return Entry(
+        path=decode_name(name[2:]).decode("utf-8", "surrogateescape"),
+        kind=kind,
+        mode=int(values[b"mode"], 8),
+        user=int(values[b"uid"]) if b"uid" in values else _name(values[b"uname"]),
+        group=int(values[b"gid"]) if b"gid" in values else _name(values[b"gname"]),
+        mtime=int(values[b"time"].partition(b".")[0]),
+        size=int(values[b"size"]) if kind is Kind.FILE else 0,
+        digest=values[b"sha256digest"].decode() if kind is Kind.FILE else "",
+        link=_name(values[b"link"]) if kind is Kind.LINK else "",
+        inode=int(values.get(b"inode", 0)),
+        flags=values.get(b"flags", b"").decode(),
+        package=_name(tags[len(_TAG) :]) if tags.startswith(_TAG) else "",
+    )
+
+
+def _name(text: bytes) -> str:
+    return decode_name(text).decode("utf-8", "surrogateescape")
+
+
+def parse_spec(data: bytes) -> tuple[Entry, ...]:
+    """Read a spec of ours.
+
+    Raises:
+        FormatError: with the number of the line.
+    """
+    if len(data) > _MAX_SPEC:
+        raise FormatError(f"spec of {len(data)} bytes, want at most {_MAX_SPEC}")
+    if not data.startswith(SIGNATURE):
+        raise FormatError("got no #mtree line, want a spec")
+    entries = []
+    for number, line in enumerate(data.splitlines()[1:], 2):
+        try:
+            entries.append(_parse_line(line))
+        except FormatError as e:
+            raise e.within(f"line {number}") from None
+        except (KeyError, ValueError) as e:
+            raise FormatError(f"malformed entry: {e}", context=f"line {number}") from None
+    return tuple(entries)
+
+
+# ---------------------------------------------------------------- BSD.*.dist
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DistDirectory:
+    """A directory of a BSD.*.dist file."""
+
+    path: str
+    """Relative to where the file is applied; empty for that place itself."""
+    mode: int
+    user: str
+    group: str
+    flags: str
+    keep: bool
+    """`nochange`: made if missing, never modified."""
+
+
+_DIST_KEYS: Final = frozenset({"type", "uname", "gname", "mode", "flags", "tags", "nochange"})
+
+
+def _keywords(words: list[str]) -> dict[str, str]:
+    result = {}
+    for word in words:
+        key, _, value = word.partition("=")
+        if key not in _DIST_KEYS:
+            raise FormatError(f"got keyword {key!r}, want one of {', '.join(sorted(_DIST_KEYS))}")
+        result[key] = value
+    return result
+
+
+def _directory(path: str, values: dict[str, str]) -> DistDirectory:
+    if values.get("type", "dir") != "dir":
+        raise FormatError(f"got type={values['type']}, want only directories")
+    try:
+        mode = int(values["mode"], 8)
+    except (KeyError, ValueError):
+        raise FormatError(f"{path or '.'}: no octal mode, neither here nor by /set") from None
+    flags = values.get("flags", "none")
+    return DistDirectory(
+        path=path,
+        mode=mode & 0o7777,
+        user=values.get("uname", ""),
+        group=values.get("gname", ""),
+        flags="" if flags in ("none", "0") else flags,
+        keep="nochange" in values,
+    )
+
+
+def parse_dist(data: bytes) -> tuple[DistDirectory, ...]:
+    """Read a BSD.*.dist file; each directory once, parents first, in the file's order.
+
+    Raises:
+        FormatError: with the number of the line.
+    """
+    defaults: dict[str, str] = {}
+    stack: list[str] = []
+    result: dict[str, DistDirectory] = {}
+    text = data.decode("utf-8", "surrogateescape").replace("\\\n", " ")
+    for number, raw in enumerate(text.split("\n"), 1):
+        words = raw.partition("#")[0].split() if raw.lstrip().startswith("#") else raw.split()
+        if not words:
+            continue
+        try:
+            _dist_line(words, defaults, stack, result)
+        except FormatError as e:
+            raise e.within(f"line {number}") from None
+    return tuple(result.values())
+
+
+def _dist_line(
+    words: list[str],
+    defaults: dict[str, str],
+    stack: list[str],
+    result: dict[str, DistDirectory],
+) -> None:
+    first = words[0]
+    if first == "/set":
+        defaults.update(_keywords(words[1:]))
+    elif first == "/unset":
+        for key in words[1:]:
+            defaults.pop(key, None)
+    elif first == "..":
+        if not stack:
+            raise FormatError("got `..` above the top")
+        stack.pop()
+    else:
+        name = decode_name(first.encode("utf-8", "surrogateescape"))
+        if name in (b"", b"..") or b"/" in name or b"\0" in name or len(stack) >= _MAX_DEPTH:
+            raise FormatError(f"got directory name {first[:80]!r}, want one plain component")
+        component = name.decode("utf-8", "surrogateescape")
+        parent = stack[-1] if stack else ""
+        if component == "." and not stack:
+            path = ""
+        else:
+            path = f"{parent}/{component}" if parent else component
+        values = {**defaults, **_keywords(words[1:])}
+        values.pop("nochange", None)
+        values.update(_keywords(words[1:]))
+        result[path] = _directory(path, values)
+        stack.append(path)

@@ -1,0 +1,348 @@
+"""The content-addressed store: blobs by sha256, and what each stage made of which inputs.
+
+Layout below the store's directory:
+
+    blobs/sha256/ab/ab12…    content, written once, named by its digest
+    memo/<stage>/ab/ab12….json   inputs (by digest) -> outputs (by digest), named by the inputs
+    part/                    downloads in progress
+    tmp/                     everything else in progress, `<pid>-…`
+
+Nothing appears under its final name before it is whole, so an interrupted run leaves no lie behind.
+
+**When a blob is believed.** A memo records, for each output, the file's size, mtime, ctime and
+inode at the moment its digest was computed. While all four are unchanged the digest still holds:
+the kernel sets ctime at every change of content or metadata, and no ordinary program can set it
+back, so a restored mtime does not deceive. Any difference means hashing again, and a blob whose
+digest no longer fits is removed and made anew (docs/decisions/0003).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import functools
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Self
+
+from pipeline.errors import DigestMismatchError
+from pipeline.formats import canonical_json
+from pipeline.formats.digest import CHUNK, Digest, HashingWriter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import BinaryIO
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Blob:
+    """Some bytes in the store."""
+
+    digest: Digest
+    size: int
+
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"digest": str(self.digest), "size": self.size}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Record:
+    """What a stage made: named blobs, and small facts about them."""
+
+    outputs: Mapping[str, Blob]
+    facts: Mapping[str, object]
+
+
+def _fingerprint(path: Path) -> list[int] | None:
+    try:
+        s = path.stat()
+    except OSError:
+        return None
+    return [s.st_size, s.st_mtime_ns, s.st_ctime_ns, s.st_ino]
+
+
+def hash_file(path: Path) -> Digest:
+    """Compute the digest of a file's content."""
+    with path.open("rb") as f:
+        return Digest(hashlib.file_digest(f, "sha256").hexdigest())
+
+
+class BlobWriter:
+    """Write content of unknown digest; `commit` names it."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        descriptor, name = store.temporary()
+        self._path = Path(name)
+        self._file: BinaryIO = os.fdopen(descriptor, "wb", buffering=CHUNK)
+        self._writer = HashingWriter(self._file)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+        self._path.unlink(missing_ok=True)
+
+    @property
+    def size(self) -> int:
+        """Bytes written so far."""
+        return self._writer.size
+
+    def write(self, data: bytes) -> int:
+        """Take more content."""
+        return self._writer.write(data)
+
+    def commit(self, *, want: Digest | None = None, what: str = "blob") -> Blob:
+        """Give the content its name; refuse it if it is not the one wanted."""
+        self._file.close()
+        digest = self._writer.digest
+        if want is not None and digest != want:
+            raise DigestMismatchError(what, got=str(digest), want=str(want))
+        self._store.adopt(self._path, digest)
+        return Blob(digest=digest, size=self._writer.size)
+
+
+class Store:
+    """Blobs and memos below one directory."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._memos: dict[Path, Record] = {}
+        self._swept = False
+
+    # ------------------------------------------------------------ blobs
+
+    def path(self, digest: Digest) -> Path:
+        """Return where a blob is, or would be."""
+        return self.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+
+    def has(self, digest: Digest) -> bool:
+        """Say whether a file of that name exists; `verify` says whether it is to be believed."""
+        return self.path(digest).exists()
+
+    def verify(self, digest: Digest) -> bool:
+        """Hash a blob; remove it if it is not what its name says."""
+        path = self.path(digest)
+        try:
+            if hash_file(path) == digest:
+                return True
+        except FileNotFoundError:
+            return False
+        path.unlink(missing_ok=True)
+        return False
+
+    def open(self, digest: Digest) -> BinaryIO:
+        """Open a blob for reading."""
+        return self.path(digest).open("rb")
+
+    def read(self, digest: Digest) -> bytes:
+        """Return a small blob whole."""
+        return self.path(digest).read_bytes()
+
+    def put(self, data: bytes) -> Blob:
+        """Store bytes."""
+        digest = Digest.of(data)
+        if not self.has(digest):
+            descriptor, name = self.temporary()
+            try:
+                with os.fdopen(descriptor, "wb") as f:
+                    f.write(data)
+                self.adopt(Path(name), digest)
+            except BaseException:
+                Path(name).unlink(missing_ok=True)
+                raise
+        return Blob(digest=digest, size=len(data))
+
+    def writer(self) -> BlobWriter:
+        """Start writing content whose digest is not known yet (a context manager)."""
+        return BlobWriter(self)
+
+    def adopt(self, path: Path, digest: Digest) -> None:
+        """Move a finished file of this store's file system to its place."""
+        target = self.path(digest)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.chmod(0o444)
+        path.replace(target)
+
+    def temporary(self) -> tuple[int, str]:
+        """Create a temporary file; the first call removes those of processes that have died."""
+        folder = self.root / "tmp"
+        folder.mkdir(parents=True, exist_ok=True)
+        if not self._swept:
+            self._swept = True
+            _sweep(folder)
+        return tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=folder)
+
+    def remove(self, digest: Digest) -> None:
+        """Forget a blob."""
+        self.path(digest).unlink(missing_ok=True)
+
+    # ------------------------------------------------------------ memos
+
+    def memo_path(self, stage: str, inputs: Mapping[str, object]) -> Path:
+        """Return the name of the memo for a stage and its inputs."""
+        key = Digest.of(canonical_json.dumps({"stage": stage, "inputs": dict(inputs)})).hex
+        return self.root / "memo" / stage / key[:2] / f"{key}.json"
+
+    def recall(
+        self, stage: str, inputs: Mapping[str, object], *, suspicious: bool = False
+    ) -> Record | None:
+        """Return what the stage made of these inputs, if all of it is still there and true.
+
+        Args:
+            stage: name of the stage.
+            inputs: everything that decides its outputs.
+            suspicious: hash every output, whatever its file's stat says.
+        """
+        path = self.memo_path(stage, inputs)
+        if not suspicious and path in self._memos:
+            return self._memos[path]
+        try:
+            raw = json.loads(path.read_bytes())
+            stats: dict[str, list[int]] = raw["stats"]
+            record = Record(
+                outputs={
+                    name: Blob(digest=Digest.parse(value["digest"]), size=value["size"])
+                    for name, value in raw["outputs"].items()
+                },
+                facts=raw["facts"],
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        changed = False
+        for blob in record.outputs.values():
+            held = stats.get(blob.digest.hex)
+            if suspicious or held is None or held != _fingerprint(self.path(blob.digest)):
+                if not self.verify(blob.digest):
+                    return None
+                changed = True
+        if changed:
+            self._write_memo(path, stage, inputs, record)
+        self._memos[path] = record
+        return record
+
+    def memoise(
+        self,
+        stage: str,
+        inputs: Mapping[str, object],
+        make: Callable[[], Record],
+        *,
+        suspicious: bool = False,
+    ) -> Record:
+        """Return the record of these inputs, calling `make` only if it is not at hand."""
+        record = self.recall(stage, inputs, suspicious=suspicious)
+        if record is None:
+            record = make()
+            path = self.memo_path(stage, inputs)
+            self._write_memo(path, stage, inputs, record)
+            self._memos[path] = record
+        return record
+
+    def forget(self, stage: str, inputs: Mapping[str, object]) -> None:
+        """Remove a memo and the blobs it names."""
+        record = self.recall(stage, inputs)
+        if record is not None:
+            for blob in record.outputs.values():
+                self.remove(blob.digest)
+        path = self.memo_path(stage, inputs)
+        self._memos.pop(path, None)
+        path.unlink(missing_ok=True)
+
+    def _write_memo(
+        self, path: Path, stage: str, inputs: Mapping[str, object], record: Record
+    ) -> None:
+        document = {
+            "stage": stage,
+            "inputs": dict(inputs),
+            "outputs": {name: blob.to_dict() for name, blob in record.outputs.items()},
+            "facts": dict(record.facts),
+            "stats": {
+                blob.digest.hex: _fingerprint(self.path(blob.digest))
+                for blob in record.outputs.values()
+            },
+        }
+        write_atomically(path, canonical_json.dumps(document))
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary files whose process is gone."""
+    for entry in sorted(folder.iterdir()):
+        pid = entry.name.partition("-")[0]
+        if pid.isdigit() and not _is_running(int(pid)):
+            entry.unlink(missing_ok=True)
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError as e:
+        return e.errno == errno.EPERM
+    return True
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that readers see the old content or the new, never a part."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as f:
+            f.write(data)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+@functools.cache
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def copy_file(source: Path, target: Path) -> None:
+    """Copy content, sharing blocks where the file system can; atomic like `write_atomically`."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:16]}.", dir=target.parent)
+    try:
+        with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
+            _copy_content(reader, writer)
+        Path(name).chmod(0o666 & ~_umask())
+        Path(name).replace(target)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(name).unlink()
+        raise
+
+
+def _copy_content(reader: BinaryIO, writer: BinaryIO) -> None:
+    if hasattr(os, "copy_file_range"):
+        left = os.fstat(reader.fileno()).st_size
+        try:
+            while left:
+                count = os.copy_file_range(reader.fileno(), writer.fileno(), left)
+                if count == 0:
+                    break
+                left -= count
+        except OSError:
+            reader.seek(0)
+            writer.seek(0)
+            writer.truncate()
+        else:
+            return
+    shutil.copyfileobj(reader, writer, CHUNK)
+
+
+def iterate_blobs(root: Path) -> Iterator[Path]:
+    """Yield every blob file of a store, sorted."""
+    folder = root / "blobs" / "sha256"
+    for prefix in sorted(folder.iterdir()) if folder.is_dir() else ():
+        yield from sorted(prefix.iterdir())
