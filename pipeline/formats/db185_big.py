@@ -13,7 +13,6 @@ whose data goes on. An ordinary page of the same bucket may follow the last page
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -26,6 +25,8 @@ FULL_KEY_DATA: Final = 3
 
 _OVERHEAD: Final = 8
 """The words of a part and of the link that may follow it."""
+_UNLINKED: Final = 2
+"""Word 0 of a page that links to no other; 4 with a link."""
 
 
 def insert_big(table: PageTable, buffer: PageBuffer, key: bytes, data: bytes) -> None:
@@ -72,7 +73,7 @@ def _put_part(buffer: PageBuffer, part: bytes, tag: int) -> None:
     start = end - len(part)
     buffer.page[start:end] = part
     buffer.set_pair(1, start, tag)
-    buffer.close_words(2, start, start - 10)
+    buffer.close_words(_UNLINKED, start, start - 10)
     buffer.is_modified = True
 
 
@@ -89,6 +90,11 @@ def match_big(table: PageTable, buffer: PageBuffer, key: bytes) -> bool:
         buffer = table.follow(buffer, buffer.word(3))
 
 
+def page_after_big(table: PageTable, last: PageBuffer) -> PageBuffer | None:
+    """Return the page that follows the last page of a big pair."""
+    return table.follow(last, last.word(3)) if last.count > _UNLINKED else None
+
+
 def last_page(table: PageTable, buffer: PageBuffer) -> PageBuffer:
     """Return the last page of the big pair that begins on a page."""
     while not _is_last(buffer):
@@ -99,31 +105,21 @@ def last_page(table: PageTable, buffer: PageBuffer) -> PageBuffer:
 def _is_last(buffer: PageBuffer) -> bool:
     count = buffer.count
     return buffer.word(2) == FULL_KEY_DATA and (
-        count == 2 or not buffer.word(count) or bool(buffer.word(count + 1))  # noqa: PLR2004
+        count == _UNLINKED or not buffer.word(count) or bool(buffer.word(count + 1))
     )
 
 
-def _collect_key(table: PageTable, buffer: PageBuffer) -> bytes:
-    """Read a key; go on through the data too, as the original does, for the order of use."""
+def read_big_key(table: PageTable, buffer: PageBuffer) -> bytes:
+    """Return the key of the big pair that begins on a page.
+
+    The original reads the data too: that changes the order of use of the buffers.
+    """
     parts = [bytes(buffer.page[buffer.word(1) :])]
     while buffer.word(2) == PARTIAL_KEY:
         buffer = table.follow(buffer, buffer.word(3))
         parts.append(bytes(buffer.page[buffer.word(1) :]))
     last_page(table, buffer)
     return b"".join(parts)
-
-
-@dataclass(slots=True)
-class Targets:
-    """The pages to which a split appends what stays and what leaves."""
-
-    stays: PageBuffer
-    leaves: PageBuffer
-
-
-def read_big_key(table: PageTable, buffer: PageBuffer) -> bytes:
-    """Return the key of the big pair that begins on a page."""
-    return _collect_key(table, buffer)
 
 
 def relink_big(
@@ -135,7 +131,7 @@ def relink_big(
         The page that takes what comes next, and the page that followed the pair in its old chain.
     """
     last = last_page(table, first)
-    following = table.follow(last, last.word(3)) if last.count > 2 else None  # noqa: PLR2004
+    following = page_after_big(table, last)
     target.append_link(first.address)
     target.following = first
     last.is_modified = True
@@ -144,7 +140,7 @@ def relink_big(
     # The old link goes, and a fresh page takes its place so that the pair ends a chain again.
     second = last.word(4)
     free, offset = last.space()
-    last.close_words(2, offset, free + 4)
+    last.close_words(_UNLINKED, offset, free + 4)
     added = table.add_overflow(last)
     last.set_pair(3, last.word(3), second)
     return added, following

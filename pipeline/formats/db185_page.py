@@ -92,6 +92,16 @@ class PageBuffer:
         """Whether a part of a big pair begins the page."""
         return 0 < self.word(2) < MIN_OFFSET
 
+    def has_key(self, key: bytes) -> bool:
+        """Say whether an ordinary pair of the page has this key."""
+        words = self.words()
+        end = len(self.page)
+        for index in range(1, words[0], 2):
+            if words[index + 1] >= MIN_OFFSET and self.page[words[index] : end] == key:
+                return True
+            end = words[index + 1]
+        return False
+
     def append(self, key: bytes, data: bytes) -> bool:
         """Append an ordinary pair; return whether it fitted."""
         free = self.word(self.count + 1)

@@ -124,6 +124,29 @@ def _is_utf8(text: bytes) -> bool:
     return True
 
 
+def is_plain(name: bytes, link: bytes, numbers: tuple[int, int, int, int], fflags: str) -> bool:
+    """Say whether an entry certainly needs one block only (it may although this says no).
+
+    Args:
+        name: as in `header`.
+        link: as in `header`.
+        numbers: uid, gid, size, mtime.
+        fflags: as in `header`.
+    """
+    uid, gid, size, mtime = numbers
+    return (
+        not fflags
+        and len(name) <= _NAME
+        and len(link) <= _NAME
+        and uid <= _ID_MAX
+        and gid <= _ID_MAX
+        and size <= _SIZE_MAX
+        and 0 <= mtime <= _TIME_MAX
+        and name.isascii()
+        and link.isascii()
+    )
+
+
 def header(  # noqa: PLR0913  - the fields of a tar header are what they are
     name: bytes,
     kind: bytes,

@@ -217,6 +217,8 @@ class _Parser:
                 held = result[key]
                 assert isinstance(held, list)
                 held.append(value)
+            elif isinstance(result[key], list):
+                self._fail(f"key {key!r} again after its array")
             else:
                 result[key] = [result[key], value]
                 implicit.add(key)
@@ -226,7 +228,7 @@ class _Parser:
     def _array(self) -> list[UclValue]:
         self._enter()
         result: list[UclValue] = []
-        self._skip_space()
+        self._skip(_SPACE)
         while not self._at_end("]"):
             result.append(self._value())
             self._separator("]")
@@ -277,18 +279,24 @@ class _Parser:
         return key
 
     def _value_of_key(self) -> UclValue:
-        self._skip(_BLANK)
-        while self._comment_in_line():
-            self._skip(_BLANK)
-        if self._peek() in ("=", ":"):
+        self._skip_in_line()
+        separator = self._peek()
+        if separator in ("=", ":"):
             self._at += 1
+            self._skip_in_line()
+            if self._peek() in ("=", ":"):
+                self._fail(f"got {self._peek()!r} after {separator!r}, want a value")
+        elif separator == "#":
+            self._fail("a comment after a key, want a value")
         elif self._names_more_keys():
             return self._nested()
-        self._skip_space()
         return self._value()
 
-    def _comment_in_line(self) -> bool:
-        return self._peek(2) == "/*" and self._comment()
+    def _skip_in_line(self) -> None:
+        self._skip(_BLANK)
+        while self._peek(2) == "/*":
+            self._block_comment()
+            self._skip(_BLANK)
 
     def _names_more_keys(self) -> bool:
         """Tell `a b {…}` from `a b`: libucl looks for a brace before the item's end."""
@@ -314,7 +322,19 @@ class _Parser:
 
     # ------------------------------------------------------------ values
 
+    def _before_value(self) -> None:
+        """Skip blanks, then comments; libucl takes blanks after them into the value."""
+        self._skip(_SPACE)
+        commented = False
+        while (here := self._peek()) and self._comment():
+            commented = True
+            if here == "#":
+                self._at += 1
+        if commented and self._peek() in tuple(_SPACE):
+            self._fail("got blanks between a comment and a value, want a value")
+
     def _value(self) -> UclValue:
+        self._before_value()
         here = self._peek()
         if here == "{":
             return self._object()
@@ -345,11 +365,13 @@ class _Parser:
         if not (match["suffix"] and match["number"]):
             while end < len(self._text) and self._text[end] in _BLANK:
                 end += 1
-        if end < len(self._text) and self._text[end] not in _ITEM_END:
-            if _ODD_HEX_RE.match(match.string, self._at):
-                self._fail("text that looks like a hexadecimal number, want it quoted")
-            return None
         value = self._exact(match)
+        if end < len(self._text) and self._text[end] not in _ITEM_END:
+            if _ODD_HEX_RE.match(self._text, self._at):
+                self._fail("text that looks like a hexadecimal number, want it quoted")
+            if self._text.startswith("/*", end):
+                self._fail("a comment after a number: libucl would read text, want a separator")
+            return None
         self._at = match.end()
         return value
 
