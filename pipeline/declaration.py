@@ -18,7 +18,7 @@ import msgspec
 from msgspec import Meta, Struct
 
 from pipeline.errors import DeclarationError, FormatError
-from pipeline.formats.compression import LEVELS, Algorithm
+from pipeline.formats.algorithm import LEVELS, Algorithm
 from pipeline.pkg.manifest import check_name, check_path
 
 FORMAT: Final = 1

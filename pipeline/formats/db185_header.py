@@ -144,8 +144,7 @@ class HashHeader:
             raise FormatError(f"hash file lorder: got {lorder}, want 1234 or 4321")
         if bsize & (bsize - 1) or not MIN_BSIZE <= bsize <= MAX_BSIZE:
             raise FormatError(
-                f"hash file bsize: got {bsize}, want a power of two"
-                f" from {MIN_BSIZE} to {MAX_BSIZE}"
+                f"hash file bsize: got {bsize}, want a power of two from {MIN_BSIZE} to {MAX_BSIZE}"
             )
         _expect("bshift", bshift, bsize.bit_length() - 1)
         _expect("hdrpages", hdrpages, hdrpages_of(bsize))

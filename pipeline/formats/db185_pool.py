@@ -23,7 +23,7 @@ _MIN_BUFFERS: Final = 6
 class BufferPool:
     """Pages in memory, and those that were written already; changes while a file is built."""
 
-    __slots__ = ("_buckets", "_order", "_spare", "_space", "_swapped", "written")
+    __slots__ = ("_buckets", "_order", "_space", "_spare", "_swapped", "written")
 
     def __init__(self, space: OverflowSpace, *, lorder: ByteOrder, cachesize: int) -> None:
         self._space = space
@@ -121,8 +121,9 @@ class BufferPool:
         self._write(buffer)
         if buffer.is_bucket:
             del self._buckets[buffer.address]
-        while buffer.following is not None:
-            buffer.following, buffer = None, buffer.following
+        while (linked := buffer.following) is not None:
+            buffer.following = None
+            buffer = linked
             if buffer.is_bucket or buffer.address != following:
                 return
             following = _address_after(buffer, following)

@@ -181,10 +181,11 @@ class _Parser:
     # ------------------------------------------------------------ structure
 
     def document(self) -> dict[str, UclValue]:
-        self._skip_space()
-        if self._peek() == "[":
-            self._fail("got an array, want an object")
+        self._skip(_SPACE)
         braced = self._peek() == "{"
+        self._skip_space()
+        if self._peek() in ("{", "[") and not braced:
+            self._fail(f"got {self._peek()!r}, want the keys of an object")
         result = self._object() if braced else self._items(end="")
         self._skip_space()
         if self._at < len(self._text):

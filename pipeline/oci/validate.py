@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.errors import FormatError, LayoutError, PipelineError
 from pipeline.formats import canonical_json, tar
-from pipeline.formats.compression import expansion_limit, open_decompressed
+from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK, Digest, HashingWriter
 from pipeline.formats.fields import get_required, get_sequence_of
 from pipeline.oci.descriptor import Descriptor

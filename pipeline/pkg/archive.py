@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ArchiveError, FormatError
 from pipeline.formats import tar
-from pipeline.formats.compression import expansion_limit, open_decompressed
+from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK
 from pipeline.formats.mtree import Entry, Kind, number_links
 from pipeline.pkg.manifest import (

@@ -1,4 +1,4 @@
-"""The login class database: login.conf.db, as cap_mkdb makes it.
+r"""The login class database: login.conf.db, as cap_mkdb makes it.
 
 Specification: FreeBSD `usr.bin/cap_mkdb/cap_mkdb.c`, `lib/libc/gen/getcap.c` (`cgetnext`,
 `cgetent`); getcap(3), login.conf(5).
@@ -6,11 +6,11 @@ Specification: FreeBSD `usr.bin/cap_mkdb/cap_mkdb.c`, `lib/libc/gen/getcap.c` (`
 The program reads the file twice, with two notions of a line:
 
 1. `cgetnext` finds names. It reads physical lines. An empty line ends a continuation. A line that
-   begins with white space, `:` or `#`, or that follows one ending in `\\`, names nothing. On any
-   other the name field goes up to `:`; a `\\` or the end of the line continues it on the next line,
+   begins with white space, `:` or `#`, or that follows one ending in `\`, names nothing. On any
+   other the name field goes up to `:`; a `\` or the end of the line continues it on the next line,
    whose own last byte then does not count as a continuation. The last byte of a last line without
    newline is lost. The first name, up to `|`, is looked up.
-2. `cgetent` finds records. It joins lines that end in `\\`, skips what is empty or begins with `#`,
+2. `cgetent` finds records. It joins lines that end in `\`, skips what is empty or begins with `#`,
    ignores text after the last newline, and takes the first record that has the name. A name that is
    not found ends the run, silently.
 3. `:tc=name:` is replaced by the text of that record after its name field, expanded itself and with
@@ -46,8 +46,11 @@ _REFERENCE: Final = b"\x02"
 _MAX_NAME_FIELD: Final = 1022
 """The program's buffer has 1024 bytes, for the colon and a NUL too."""
 _MAX_DEPTH: Final = 32
-_MAX_RECORD: Final = 1 << 20
-_WHITE: Final = b" \t\n\v\f\r"
+_MAX_INPUT: Final = 1 << 18
+_MAX_TOTAL: Final = 1 << 24
+"""Bytes of all records together: inclusion could double them line by line."""
+_NO_NAME: Final = b" \t\n\v\f\r:#"
+"""What a line that names a record does not begin with."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,11 +74,14 @@ def parse_capabilities(raw: bytes) -> tuple[CapabilityRecord, ...]:
     Raises:
         FormatError: cap_mkdb would fail, or behave in a way that is not defined.
     """
+    if len(raw) > _MAX_INPUT:
+        raise FormatError(f"login.conf: got {len(raw)} bytes, want at most {_MAX_INPUT}")
     if b"\0" in raw:
         line = raw.count(b"\n", 0, raw.index(b"\0")) + 1
         raise FormatError(f"login.conf:{line}: got a NUL byte, want text")
     lookup = _Lookup(raw)
     records = []
+    size = 0
     for line, name in _names(raw):
         try:
             record = lookup.expand(name)
@@ -83,6 +89,9 @@ def parse_capabilities(raw: bytes) -> tuple[CapabilityRecord, ...]:
             raise FormatError(f"login.conf:{line}: {e.message}") from None
         if record is None:
             break
+        size += len(record.text)
+        if size > _MAX_TOTAL:
+            raise FormatError(f"login.conf:{line}: got records beyond {_MAX_TOTAL} bytes")
         records.append(record)
     return tuple(records)
 
@@ -130,29 +139,29 @@ def _names(raw: bytes) -> Iterator[tuple[int, bytes]]:
     *lines, rest = raw.split(b"\n")
     if rest:
         lines.append(rest[:-1])
+    numbered = enumerate(lines, 1)
     is_continued = False
-    index = 0
-    while index < len(lines):
-        line = lines[index]
-        index += 1
-        is_name_line = line[:1] not in {b"", b":", b"#"} and line[0] not in _WHITE
+    for number, line in numbered:
         was_continued, is_continued = is_continued, line.endswith(b"\\")
-        if not line or not is_name_line or was_continued:
+        if not line or line[0] in _NO_NAME or was_continued:
             continue
-        first = index
         field, has_ended = _name_part(line)
         while not has_ended:
-            if index == len(lines):
-                raise FormatError(f"login.conf:{first}: got a name field without end, want a colon")
-            part, has_ended = _name_part(lines[index])
-            field += part
-            index += 1
-        if len(field) > _MAX_NAME_FIELD:
-            raise FormatError(
-                f"login.conf:{first}: got a name field of {len(field)} bytes,"
-                f" want at most {_MAX_NAME_FIELD}"
-            )
-        yield first, field.partition(b"|")[0]
+            _, line_after = next(numbered, (0, None))
+            if line_after is None:
+                raise FormatError(f"login.conf:{number}: got the end of the file, want a colon")
+            part, has_ended = _name_part(line_after)
+            field = _checked_field(field + part, number)
+        yield number, _checked_field(field, number).partition(b"|")[0]
+
+
+def _checked_field(field: bytes, number: int) -> bytes:
+    if len(field) > _MAX_NAME_FIELD:
+        raise FormatError(
+            f"login.conf:{number}: got a name field of {len(field)} bytes,"
+            f" want at most {_MAX_NAME_FIELD}"
+        )
+    return field
 
 
 def _name_part(line: bytes) -> tuple[bytes, bool]:
@@ -214,31 +223,33 @@ class _Lookup:
         return expansion
 
     def _expand_text(self, text: bytes, level: int) -> _Expansion:
-        position = depth = 0
+        """Replace the inclusions of a record; what was included is not scanned again."""
+        parts = []
+        copied = position = depth = size = 0
         is_expanded = True
         while (start := _find_tc(text, position)) is not None:
-            end = text.find(b":", start)
-            name, rest = (text[start + 3 :], b"") if end < 0 else (
-                text[start + 3 : end],
-                text[end + 1 :],
-            )
+            position = text.find(b":", start)
+            has_colon = position >= 0
+            name = text[start + 3 : position] if has_colon else text[start + 3 :]
             included = self._expand(name, level + 1)
             if included is None:
                 is_expanded = False
-                if end < 0:
-                    # Without a final colon the library puts one over the last byte of the name.
+                if not has_colon:
+                    # The library puts the missing colon over the last byte of the name.
                     text = text[:-1] + b":"
-                position = len(text) - len(rest) - 1
-                continue
-            is_expanded &= included.record.is_expanded
-            depth = max(depth, included.depth + 1)
-            body = _body(included.record.text)
-            text = text[:start] + body + rest
-            if len(text) > _MAX_RECORD:
-                raise FormatError(f"got a record beyond {_MAX_RECORD} bytes by tc={name!r}")
-            # Scanning goes on at the colon that ends the included text, or precedes it.
-            position = start + len(body) - 1
-        return _Expansion(CapabilityRecord(text=text, is_expanded=is_expanded), depth)
+            else:
+                is_expanded &= included.record.is_expanded
+                depth = max(depth, included.depth + 1)
+                body = _body(included.record.text)
+                parts += [text[copied:start], body]
+                copied = position + 1 if has_colon else len(text)
+                size += len(body)
+                if size > _MAX_TOTAL:
+                    raise FormatError(f"got a record beyond {_MAX_TOTAL} bytes by tc={name!r}")
+            if not has_colon:
+                break
+        parts.append(text[copied:])
+        return _Expansion(CapabilityRecord(text=b"".join(parts), is_expanded=is_expanded), depth)
 
 
 def _too_deep(name: bytes) -> FormatError:

@@ -13,7 +13,8 @@ _LONG_MAX: Final = (1 << 63) - 1
 
 _DECIMAL: Final = re.compile(rb"[ \t\n\v\f\r]*([+-]?)([0-9]+)")
 _ANY_BASE: Final = re.compile(
-    rb"[ \t\n\v\f\r]*([+-]?)(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
+    rb"[ \t\n\v\f\r]*([+-]?)"
+    rb"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
 )
 _MAX_DIGITS: Final = 4000
 """Python refuses to convert more decimal digits; any such number is too big anyway."""

@@ -41,6 +41,7 @@ _BY_UID: Final = b"\x43"
 _NIS_FLAG_PAIR: Final = (b"\x44", b"\x03")
 _NIS_BY_NUMBER: Final = b"\x45"
 
+_MAX_INPUT: Final = 1 << 24
 _FIELDS: Final = 10
 _MAX_LINE: Final = 2046
 _MAX_NAME: Final = 1023
@@ -114,6 +115,8 @@ def parse_master_passwd(raw: bytes) -> MasterPasswd:
     Raises:
         FormatError: pwd_mkdb would fail, or behave in a way that is not defined.
     """
+    if len(raw) > _MAX_INPUT:
+        raise FormatError(f"master.passwd: got {len(raw)} bytes, want at most {_MAX_INPUT}")
     if not raw:
         return MasterPasswd(())
     lines = raw.removesuffix(b"\n").split(b"\n")

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from pipeline.formats.db185_header import ByteOrder
 
+_MAX_INPUT: Final = 1 << 22
 _MAX_PORT: Final = 65535
 _MAX_PROTOCOLS: Final = 5
 _MAX_RECORD: Final = 1023
@@ -71,6 +72,8 @@ class _Services:
 
 
 def _parse(raw: bytes) -> _Services:
+    if len(raw) > _MAX_INPUT:
+        raise FormatError(f"services: got {len(raw)} bytes, want at most {_MAX_INPUT}")
     services = _Services()
     for number, line in enumerate(raw.split(b"\n"), 1):
         if b"\0" in line:

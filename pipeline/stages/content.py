@@ -1,0 +1,71 @@
+"""Content by digest: files of unpacked packages, and blobs of the store."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from pipeline.formats.digest import CHUNK, Digest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+    from types import TracebackType
+    from typing import Self
+
+    from pipeline.formats.mtree import Entry
+    from pipeline.host.store import Store
+    from pipeline.stages.package import PackageResult
+
+_OPEN_FILES: Final = 64
+
+
+class ContentSource:
+    """Read file contents; a context manager that keeps some payloads open."""
+
+    def __init__(self, packages: Iterable[PackageResult], *, store: Store) -> None:
+        self._store = store
+        self._where: dict[str, tuple[Digest, int]] = {}
+        for package in packages:
+            payload = package.payload.digest
+            for line in store.read(package.extents.digest).decode().splitlines():
+                digest, offset, _ = line.split(" ")
+                self._where[digest] = (payload, int(offset))
+        self._files: dict[Digest, int] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        value: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        while self._files:
+            os.close(self._files.popitem()[1])
+
+    def _descriptor(self, blob: Digest) -> int:
+        descriptor = self._files.get(blob)
+        if descriptor is None:
+            if len(self._files) >= _OPEN_FILES:
+                os.close(self._files.pop(next(iter(self._files))))
+            descriptor = os.open(self._store.path(blob), os.O_RDONLY)
+            self._files[blob] = descriptor
+        return descriptor
+
+    def chunks(self, entry: Entry) -> Iterator[bytes]:
+        """Yield the content of a file in pieces of bounded size."""
+        blob, offset = self._where.get(entry.digest) or (Digest(entry.digest), 0)
+        left = entry.size
+        descriptor = self._descriptor(blob)
+        while left:
+            data = os.pread(descriptor, min(left, CHUNK), offset)
+            if not data:
+                return
+            yield data
+            offset += len(data)
+            left -= len(data)
+
+    def read(self, entry: Entry) -> bytes:
+        """Return the content of a small file."""
+        return b"".join(self.chunks(entry))
