@@ -1,9 +1,9 @@
-"""The declaration, `images.toml`: which images to build, from which repositories, for which releases.
+"""The declaration, `images.toml`: which images to build, from which repositories and releases.
 
-Every key is documented here, in the `Meta` of its field; `docs/images.schema.json` is generated from
-these types. Unknown keys are errors that name the nearest known key. A value that exists has been
-checked against the others (`_check`): parents exist, repositories are named, files are either taken
-from a package or written inline.
+Every key is documented here, in the `Meta` of its field; `docs/images.schema.json` is generated
+from these types. Unknown keys are errors that name the nearest known key. A value that exists has
+been checked against the others (`_check`): parents exist, repositories are named, files are either
+taken from a package or written inline.
 """
 
 from __future__ import annotations
@@ -11,8 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-import types
-from typing import Annotated, Any, Final, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -20,6 +19,9 @@ from msgspec import Meta, Struct
 from pipeline.errors import DeclarationError, FormatError
 from pipeline.formats.algorithm import LEVELS, Algorithm
 from pipeline.pkg.manifest import check_name, check_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FORMAT: Final = 1
 """The output format that this version writes."""
@@ -47,7 +49,7 @@ class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_
     """What all tables have in common."""
 
 
-class Compression(_Base, kw_only=True):
+class Compression(_Base, frozen=True, kw_only=True):
     """How layers are compressed."""
 
     algorithm: Annotated[
@@ -64,7 +66,7 @@ class Compression(_Base, kw_only=True):
 DEFAULT_LEVELS: Final = {"zstd": 9, "gzip": 9, "none": 0}
 
 
-class Repository(_Base, kw_only=True):
+class Repository(_Base, frozen=True, kw_only=True):
     """A pkg(8) repository."""
 
     url: Annotated[
@@ -83,9 +85,7 @@ class Repository(_Base, kw_only=True):
     fingerprints: Annotated[
         str, Meta(description="Directory with trusted/ and revoked/, relative to the declaration.")
     ] = ""
-    pubkey: Annotated[
-        str, Meta(description="Public key file, relative to the declaration.")
-    ] = ""
+    pubkey: Annotated[str, Meta(description="Public key file, relative to the declaration.")] = ""
     allow_unsigned: Annotated[
         bool, Meta(description="Needed by signature_type none: nothing of it can be verified.")
     ] = False
@@ -94,7 +94,7 @@ class Repository(_Base, kw_only=True):
     ] = 0
 
 
-class Release(_Base, kw_only=True):
+class Release(_Base, frozen=True, kw_only=True):
     """A FreeBSD release; the table's name is `<major>.<minor>`."""
 
     architectures: Annotated[
@@ -109,7 +109,7 @@ class Release(_Base, kw_only=True):
     ] = None
 
 
-class File(_Base, kw_only=True):
+class File(_Base, frozen=True, kw_only=True):
     """A file, symlink or directory of an image that no installed package brings.
 
     Either taken out of a package that is not installed (`package` and `paths`), or written here
@@ -121,9 +121,7 @@ class File(_Base, kw_only=True):
         list[str],
         Meta(description="Absolute paths; `*` and `?` match within a component, `**` any depth."),
     ] = []
-    to: Annotated[
-        str, Meta(description="With a single path: where the file goes instead.")
-    ] = ""
+    to: Annotated[str, Meta(description="With a single path: where the file goes instead.")] = ""
     path: Annotated[str, Meta(description="Absolute path of a file written here.")] = ""
     text: Annotated[str | None, Meta(description="Its content.")] = None
     link: Annotated[str, Meta(description="Make a symlink with this target.")] = ""
@@ -136,7 +134,7 @@ class File(_Base, kw_only=True):
     ] = None
 
 
-class Account(_Base, kw_only=True):
+class Account(_Base, frozen=True, kw_only=True):
     """A user, a group, or both, that the image knows besides those of its packages."""
 
     name: Annotated[str, Meta(pattern="^[a-z_][a-z0-9_.-]*\\$?$")]
@@ -150,7 +148,7 @@ class Account(_Base, kw_only=True):
     shell: str = "/usr/sbin/nologin"
 
 
-class Skip(_Base, kw_only=True):
+class Skip(_Base, frozen=True, kw_only=True):
     """A script or trigger that is not run and not computed either."""
 
     digest: Annotated[
@@ -163,7 +161,7 @@ class Skip(_Base, kw_only=True):
     reason: Annotated[str, Meta(min_length=1, description="Why the image is right without it.")]
 
 
-class Image(_Base, kw_only=True):
+class Image(_Base, frozen=True, kw_only=True):
     """An image; the table's name is the image's name."""
 
     parent: Annotated[
@@ -218,13 +216,13 @@ class Image(_Base, kw_only=True):
     annotations: Annotated[dict[str, str], Meta(description="Of the manifest and the index.")] = {}
 
 
-class Declaration(_Base, kw_only=True):
+class Declaration(_Base, frozen=True, kw_only=True):
     """The whole file."""
 
     format: Annotated[int, Meta(description="Output format; see docs/FORMAT.md.")]
-    output: Annotated[
-        str, Meta(description="The OCI layout, relative to the declaration.")
-    ] = "build/oci"
+    output: Annotated[str, Meta(description="The OCI layout, relative to the declaration.")] = (
+        "build/oci"
+    )
     name: Annotated[
         str, Meta(description="Name of an image in the layout: ${IMAGE} and ${RELEASE}.")
     ] = "freebsd-${IMAGE}:${RELEASE}"
@@ -291,7 +289,7 @@ def parse_declaration(data: bytes) -> Declaration:
     return declaration
 
 
-def _refuse_unknown(value: Any, kind: Any, context: str) -> None:
+def _refuse_unknown(value: object, kind: object, context: str) -> None:
     """Walk the document beside its types; msgspec's own message names no alternative."""
     if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Struct):
         fields = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}
@@ -310,20 +308,17 @@ def _refuse_unknown(value: Any, kind: Any, context: str) -> None:
             _refuse_unknown(item, inner, f"{context}[{i}]")
 
 
-def _inner(kind: Any, container: type) -> Any:
-    """Return the item type of `list[X]` or `dict[str, X]`, unwrapping Annotated and Optional."""
-    for option in getattr(kind, "__args__", ()) if isinstance(kind, types.UnionType) else (kind,):
-        bare = option.__origin__ if hasattr(option, "__metadata__") else option
-        if getattr(bare, "__origin__", None) is container:
-            return bare.__args__[-1]
-    return None
+def _inner(kind: object, container: type) -> object:
+    """Return the item type of `list[X]` or `dict[str, X]`; no optional container holds tables."""
+    bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
+    return get_args(bare)[-1] if get_origin(bare) is container else None
 
 
 def _fail(context: str, message: str) -> DeclarationError:
     return DeclarationError(message, context=context)
 
 
-def _known(name: str, names: Any, context: str, what: str) -> None:
+def _known(name: str, names: Iterable[str], context: str, what: str) -> None:
     if name not in names:
         near = difflib.get_close_matches(name, list(names), 1, 0.5)
         hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -338,10 +333,12 @@ def _check(d: Declaration) -> None:
         raise _fail("compression.level", f"got {d.compression.level}, want {low} to {high}")
     if d.output.startswith("/") or ".." in d.output.split("/") or not d.output.strip("./"):
         raise _fail("output", f"got {d.output!r}, want a path below the declaration's directory")
-    if "${IMAGE}" not in d.name or not re.fullmatch(
+    if not re.fullmatch(
         r"[a-z0-9._/-]*\$\{IMAGE\}[a-z0-9._/-]*:[A-Za-z0-9._-]*\$\{RELEASE\}[A-Za-z0-9._-]*", d.name
     ):
-        raise _fail("name", f"got {d.name!r}, want a name with ${{IMAGE}}, a colon and ${{RELEASE}}")
+        raise _fail(
+            "name", f"got {d.name!r}, want a name with ${{IMAGE}}, a colon and ${{RELEASE}}"
+        )
     for name, repository in d.repositories.items():
         _check_repository(repository, f"repositories.{name}")
     for name, release in d.releases.items():
@@ -356,7 +353,7 @@ def _check(d: Declaration) -> None:
         _check_image(d, name, image_)
 
 
-def _refuse_repeats(items: Any, context: str) -> None:
+def _refuse_repeats(items: Iterable[str], context: str) -> None:
     seen = set()
     for item in items:
         if item in seen:
@@ -367,7 +364,9 @@ def _refuse_repeats(items: Any, context: str) -> None:
 def _check_repository(r: Repository, context: str) -> None:
     needed = {"fingerprints": r.fingerprints, "pubkey": r.pubkey, "none": "-"}
     if not needed[r.signature_type]:
-        raise _fail(f"{context}.{r.signature_type}", f"missing, for signature_type {r.signature_type}")
+        raise _fail(
+            f"{context}.{r.signature_type}", f"missing, for signature_type {r.signature_type}"
+        )
     if r.signature_type == "none" and not r.allow_unsigned:
         raise _fail(context, "signature_type none wants allow_unsigned = true as well")
     if not re.match(r"(pkg\+)?https?://|file:", r.url):
@@ -420,19 +419,14 @@ def _check_file(d: Declaration, file: File, context: str) -> None:
 
 
 def _has_glob(pattern: str) -> bool:
-    return any(c in pattern for c in "*?[")
+    return any(c in pattern for c in "*?")
 
 
 def pattern_regex(pattern: str) -> re.Pattern[str]:
     """Compile a path pattern: `*` and `?` stay within a component, `**` crosses them."""
-    out = []
-    for token in re.split(r"(/\*\*|\*\*/|\*\*|\*|\?)", pattern):
-        out.append(
-            {"/**": "/.+", "**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}.get(
-                token, re.escape(token)
-            )
-        )
-    return re.compile("".join(out), re.DOTALL)
+    meaning = {"/**": "/.+", "**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.split(r"(/\*\*|\*\*/|\*\*|\*|\?)", pattern)
+    return re.compile("".join(meaning.get(t, re.escape(t)) for t in tokens), re.DOTALL)
 
 
 def json_schema() -> dict[str, Any]:

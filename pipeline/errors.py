@@ -66,6 +66,10 @@ class PackagesiteError(FormatError):
     """A repository's meta.conf or catalogue is malformed."""
 
 
+class FingerprintError(FormatError):
+    """A file of trusted or revoked fingerprints, or a public key, cannot be read."""
+
+
 class ArchiveError(FormatError):
     """An archive is damaged, hostile or disagrees with its manifest."""
 
@@ -101,6 +105,14 @@ class SignatureError(VerificationError):
     """A signature is missing, of the wrong kind, or does not verify."""
 
 
+class MissingSignatureError(SignatureError):
+    """A signature was wanted and there is none."""
+
+
+class SignatureTypeError(SignatureError):
+    """Signed, but in another way than was wanted."""
+
+
 class UntrustedFingerprintError(VerificationError):
     """Signed, but by no key that is trusted."""
 
@@ -116,6 +128,10 @@ class DigestMismatchError(VerificationError):
         super().__init__(f"{what}: got {got}, want {want}", hint=hint)
         self.got = got
         self.want = want
+
+
+class ManifestMismatchError(VerificationError):
+    """A package is not what its catalogue says it is."""
 
 
 # ---------------------------------------------------------------- the request
@@ -153,6 +169,10 @@ class StaleLockError(PipelineError):
 
 class FetchError(PipelineError):
     """Something could not be fetched."""
+
+
+class NotFoundError(FetchError):
+    """There is no such file."""
 
 
 class HttpError(FetchError):

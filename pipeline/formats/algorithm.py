@@ -30,8 +30,12 @@ LEVELS: Final = {Algorithm.ZSTD: (1, 19), Algorithm.GZIP: (1, 12), Algorithm.NON
 """Lowest and highest level that a declaration may ask for."""
 
 
+MAGIC: Final = 6
+"""Bytes that tell an algorithm."""
+
+
 def detect(head: bytes) -> Algorithm:
-    """Tell the algorithm from the first six bytes."""
+    """Tell the algorithm from the first `MAGIC` bytes."""
     if head.startswith(b"\x28\xb5\x2f\xfd"):
         return Algorithm.ZSTD
     if head.startswith(b"\xfd7zXZ\x00"):

@@ -1,7 +1,8 @@
 """One JSON encoding for everything that is hashed, signed or locked.
 
 Rules (docs/FORMAT.md, section JSON): UTF-8 without escapes that JSON does not need, keys sorted by
-code point, no insignificant white space, integers only (no floats), no duplicate keys, no NUL.
+code point, no insignificant white space, integers only (no floats), no duplicate keys, no lone
+surrogates, no value inside more than `MAX_DEPTH` objects and arrays.
 `pretty` is the same document for people: two spaces, one trailing newline.
 """
 
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _SCALARS: Final = (str, int, bool, type(None))
 
 MAX_DEPTH: Final = 64
-"""Nesting that is encoded; nothing legitimate comes near it."""
+"""Nesting that is encoded and decoded; nothing legitimate comes near it."""
 
 
 def _refuse_float(text: str) -> NoReturn:
@@ -69,7 +70,7 @@ def pretty(value: Mapping[str, object] | Sequence[object]) -> bytes:
 
 
 def loads(data: bytes, *, error: type[FormatError] = FormatError) -> object:
-    """Decode strictly: UTF-8, no duplicate keys, no floats, bounded depth, nothing after the end.
+    """Decode strictly: by the rules above, and nothing after the end.
 
     Raises:
         error: with the offset of the first fault.
@@ -84,9 +85,33 @@ def loads(data: bytes, *, error: type[FormatError] = FormatError) -> object:
         raise error(f"not JSON: {e.msg} at character {e.pos}") from None
     except FormatError as e:
         raise error(e.message) from None
+    except ValueError:  # Python's limit on the digits of an integer
+        raise error("a number has too many digits") from None
     except RecursionError:  # the decoder's own guard; far above MAX_DEPTH, far below a crash
         raise error("nested too deeply") from None
+    if _is_deep(value):
+        raise error("nested too deeply")
+    if "\\u" in text and not _is_text(value):
+        raise error("a lone surrogate in a string")
     return value
+
+
+def _is_deep(value: object) -> bool:
+    """Walk level by level: the decoder's own bound differs between versions of Python."""
+    level = [value]
+    for _ in range(MAX_DEPTH + 1):
+        objects = [v.values() for v in level if isinstance(v, dict)]
+        arrays = [v for v in level if isinstance(v, list)]
+        level = [item for items in (*objects, *arrays) for item in items]
+    return bool(level)
+
+
+def _is_text(value: object) -> bool:
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def loads_object(data: bytes, *, error: type[FormatError] = FormatError) -> dict[str, object]:

@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from pipeline.formats.digest import Sink
 
 
-
 class Compressor(Protocol):
     """A sink that compresses into another sink."""
 
@@ -89,7 +88,9 @@ class _GzipWriter:
     def close(self) -> None:
         rest = bytes(self._buffer)
         if rest or not self._members:
-            self._emit([rest[i : i + GZIP_MEMBER] for i in range(0, max(len(rest), 1), GZIP_MEMBER)])
+            self._emit(
+                [rest[i : i + GZIP_MEMBER] for i in range(0, max(len(rest), 1), GZIP_MEMBER)]
+            )
         self._pool.shutdown()
 
 
@@ -140,5 +141,7 @@ def unpinned_encoder(algorithm: Algorithm) -> str | None:
         want = ".".join(map(str, ZSTD_VERSION))
         return f"got {installed['zstd']}, want zstd {want}: layer digests may differ from others'"
     if algorithm is Algorithm.GZIP and installed["gzip"] != GZIP_ENCODER:
-        return f"got {installed['gzip']}, want {GZIP_ENCODER}: layer digests may differ from others'"
+        return (
+            f"got {installed['gzip']}, want {GZIP_ENCODER}: layer digests may differ from others'"
+        )
     return None

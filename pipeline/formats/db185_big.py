@@ -31,7 +31,8 @@ _UNLINKED: Final = 2
 
 def insert_big(table: PageTable, buffer: PageBuffer, key: bytes, data: bytes) -> None:
     """Write a pair on the empty overflow page `buffer` and pages after it."""
-    buffer, rest = _insert_key(table, buffer, key, data)
+    # Views: the rest of a long pair is not copied for each page.
+    buffer, rest = _insert_key(table, buffer, memoryview(key), memoryview(data))
     while rest:
         space = buffer.space()[0] - _OVERHEAD
         size = min(space, len(rest))
@@ -44,31 +45,31 @@ def insert_big(table: PageTable, buffer: PageBuffer, key: bytes, data: bytes) ->
 
 
 def _insert_key(
-    table: PageTable, buffer: PageBuffer, key: bytes, data: bytes
-) -> tuple[PageBuffer, bytes]:
+    table: PageTable, buffer: PageBuffer, key: memoryview, data: memoryview
+) -> tuple[PageBuffer, memoryview]:
     """Write the key; return the page after it and the data that did not go on its last page."""
     while True:
         space = buffer.space()[0] - _OVERHEAD
         part, key = key[:space], key[space:]
         _put_part(buffer, part, PARTIAL_KEY)
         added = table.add_overflow(buffer)
-        if key:
-            buffer = added
-            continue
-        free, offset = buffer.space()
-        if not free or free == len(data):
-            buffer.set_pair(1, buffer.word(1), FULL_KEY)
-            return added, data
-        part, data = data[:free], data[free:]
-        start = offset - len(part)
-        buffer.page[start:offset] = part
-        buffer.set_pair(1, buffer.word(1), FULL_KEY_DATA)
-        buffer.set_pair(3, buffer.word(3), start)
-        buffer.close_words(4, start, free - len(part))
+        if not key:
+            break
+        buffer = added
+    free, offset = buffer.space()
+    if not free or free == len(data):
+        buffer.set_pair(1, buffer.word(1), FULL_KEY)
         return added, data
+    part, data = data[:free], data[free:]
+    start = offset - len(part)
+    buffer.page[start:offset] = part
+    buffer.set_pair(1, buffer.word(1), FULL_KEY_DATA)
+    buffer.set_pair(3, buffer.word(3), start)
+    buffer.close_words(4, start, free - len(part))
+    return added, data
 
 
-def _put_part(buffer: PageBuffer, part: bytes, tag: int) -> None:
+def _put_part(buffer: PageBuffer, part: memoryview, tag: int) -> None:
     end = len(buffer.page)
     start = end - len(part)
     buffer.page[start:end] = part

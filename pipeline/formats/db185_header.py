@@ -179,9 +179,13 @@ class HashHeader:
                 f"hash file masks: got {self.high_mask:#x} and {self.low_mask:#x},"
                 f" want those of {self.max_bucket + 1} buckets"
             )
+        if not width <= self.ovfl_point < SPLIT_POINTS:
+            raise FormatError(
+                f"hash file ovfl_point: got {self.ovfl_point}, want {width} to {SPLIT_POINTS - 1}"
+            )
         if self.nkeys < 0:
             raise FormatError(f"hash file nkeys: got {self.nkeys}, want none below 0")
-        used = self.spares[: width + 1]
+        used = self.spares[: self.ovfl_point + 1]
         if any(count < 0 for count in used) or list(used) != sorted(used):
             raise FormatError("hash file spares: got a falling count, want a rising one")
 

@@ -109,10 +109,10 @@ class BufferPool:
         """Say whether a buffer lies on another's chain of overflow pages."""
         buffer = first.following
         # Links that are out of date could form a circle.
-        for _ in range(len(self._order)):
-            if buffer is None or buffer is wanted:
-                break
+        steps = len(self._order)
+        while buffer is not None and buffer is not wanted and steps:
             buffer = buffer.following
+            steps -= 1
         return buffer is wanted
 
     def _evict(self, buffer: PageBuffer) -> None:
@@ -136,18 +136,20 @@ class BufferPool:
         self._order.move_to_end(buffer, last=False)
 
     def _write(self, buffer: PageBuffer) -> None:
-        if not buffer.is_modified:
-            return
+        if buffer.is_modified:
+            number = (
+                self._space.page_of_bucket(buffer.address)
+                if buffer.is_bucket
+                else self._space.page_of_overflow(buffer.address)
+            )
+            self.written[number] = self._to_file(buffer)
+
+    def _to_file(self, buffer: PageBuffer) -> bytes:
         page = buffer.page
         if self._swapped:
             page = page.copy()
             _swap_words(page, count=buffer.count)
-        number = (
-            self._space.page_of_bucket(buffer.address)
-            if buffer.is_bucket
-            else self._space.page_of_overflow(buffer.address)
-        )
-        self.written[number] = bytes(page)
+        return bytes(page)
 
 
 def _address_after(buffer: PageBuffer, default: int) -> int:

@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import FormatError
 from pipeline.formats.db185_big import FULL_KEY, FULL_KEY_DATA, PARTIAL_KEY
 from pipeline.formats.db185_header import (
+    SPLIT_MASK,
+    SPLIT_SHIFT,
     HashHeader,
     page_of_bucket,
     page_of_overflow,
@@ -109,7 +111,7 @@ class _Reader:
         header = self._header
         start = number * header.bsize
         content = self._raw[start : start + header.bsize]
-        if number < header.hdrpages or not content:
+        if not content:
             raise FormatError(f"hash file page {number}: got a link to it, want one to a page")
         if number in self._seen:
             raise FormatError(f"hash file page {number}: got two links to it, want one")
@@ -122,6 +124,8 @@ class _Reader:
 
     def _follow(self, address: int) -> _Page:
         header = self._header
+        if not address & SPLIT_MASK or address >> SPLIT_SHIFT > header.ovfl_point:
+            raise FormatError(f"hash file: got overflow address {address:#x}, want one in use")
         return self._page(page_of_overflow(address, hdrpages=header.hdrpages, spares=header.spares))
 
     def _read_page(self, page: _Page, bucket: int) -> _Page | None:

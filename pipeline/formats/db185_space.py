@@ -106,9 +106,8 @@ class OverflowSpace:
                     lowest = free & -free
                     words[index] |= lowest
                     bit = page * bits + index * _MAP_BITS + lowest.bit_length() - 1
-                    if bit + 1 >= self.last_freed:
-                        # The page just given away, not the next one: as the original does.
-                        self.last_freed = bit
+                    # The page just given away, not the next one; none before it is free.
+                    self.last_freed = bit
                     return bit + 1
             start = 0
         return None
@@ -120,7 +119,11 @@ class OverflowSpace:
         )
         offset = number - self._before(split)
         if offset >= header.SPLIT_MASK:
-            raise FormatError(f"hash file: got {offset} overflow pages in one split point")
+            # Only a page that was used before comes here; the library has no use for its address.
+            raise FormatError(
+                f"hash file: got {offset} overflow pages in one split point,"
+                f" want fewer than {header.SPLIT_MASK}"
+            )
         return (split << header.SPLIT_SHIFT) + offset
 
     def _extend(self) -> int:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import zstandard
 
 from pipeline.errors import ArchiveError, TooLargeError
-from pipeline.formats.algorithm import Algorithm, detect
+from pipeline.formats.algorithm import MAGIC, Algorithm, detect
 from pipeline.formats.digest import CHUNK
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _LARGEST: Final = 16 << 30
 def expansion_limit(compressed_size: int) -> int:
     """Return how many bytes an archive of this size may expand to before it counts as a bomb."""
     return min(_SMALL + _RATIO * compressed_size, _LARGEST)
-
 
 
 class _Decompressor(Protocol):
@@ -122,11 +121,13 @@ class _Frames:
             raise ArchiveError(f"damaged {self._name} stream: {e}") from None
 
     def _next_frame(self, state: _Decompressor) -> None:
-        rest = state.unused_data + self._input or self._source.read(CHUNK)
+        rest = state.unused_data + self._input
+        while len(rest) < MAGIC and (more := self._source.read(CHUNK)):
+            rest += more
         self._input = rest
         if not rest:
             self._state = None
-        elif detect(rest[:6].ljust(6, b"\0")).value == self._name:
+        elif detect(rest[:MAGIC]).value == self._name:
             self._state = self._start()
         else:
             raise ArchiveError(f"garbage after the {self._name} stream")
@@ -205,7 +206,7 @@ def open_decompressed(source: BinaryIO, *, limit: int, what: str) -> Source:
         ArchiveError: the stream is damaged, truncated, or followed by something else.
     """
     source.seek(0)
-    algorithm = detect(source.read(6))
+    algorithm = detect(source.read(MAGIC))
     source.seek(0)
     inner: Source
     if algorithm is Algorithm.ZSTD:

@@ -1,9 +1,9 @@
-"""mtree(5): FreeBSD's word for "this is the tree".
+r"""mtree(5): FreeBSD's word for "this is the tree".
 
 Two dialects, both as in the manual page mtree(5) of FreeBSD and NetBSD:
 
-* `parse_dist`: the hierarchical form of `/etc/mtree/BSD.*.dist` (indentation by nesting, `/set`,
-  `/unset`, `..`), directories only;
+* `parse_dist`: the hierarchical form of `/etc/mtree/BSD.*.dist` (`/set`, `/unset`, `..`; the
+  indentation means nothing), directories only;
 * `parse_spec` / `to_spec`: one full path a line, as in a METALOG; the form in which every layer
   of this project is described.
 
@@ -11,7 +11,7 @@ Rules of a spec that we write (docs/FORMAT.md, section Layer spec):
 
 1. First line `#mtree`, then one line an entry, sorted by the bytes of the path, each ending in a
    newline. A path is `./` and the relative path.
-2. Bytes that are not graphic ASCII, and `#`, `*`, `?`, `[` and the backslash, are written as `\\ooo`
+2. Bytes that are not graphic ASCII, and `#`, `*`, `?`, `[` and the backslash, are written as `\ooo`
    (vis(3), VIS_OCTAL), in paths and link targets.
 3. Keywords in this order, present where they apply: type, mode, uname or uid, gname or gid, nlink,
    inode, size, time, link, sha256digest, flags, tags.
@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import FormatError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 SIGNATURE: Final = b"#mtree\n"
 
@@ -83,7 +83,7 @@ def path_bytes(path: str) -> bytes:
     return path.encode("utf-8", "surrogateescape")
 
 
-# ---------------------------------------------------------------- vis(3)
+# ---------------------------------------------------------------- names, as vis(3) writes them
 
 _SPECIAL: Final = re.compile(rb"[^!\"$-)+->@-Z\]-~]")
 _ESCAPE: Final = re.compile(rb"\\([0-7]{3}|.)", re.DOTALL)
@@ -244,6 +244,7 @@ class DistDirectory:
     """`nochange`: made if missing, never modified."""
 
 
+_MODE_RE: Final = re.compile("0*[0-7]{1,4}")
 _DIST_KEYS: Final = frozenset({"type", "uname", "gname", "mode", "flags", "tags", "nochange"})
 
 
@@ -260,14 +261,13 @@ def _keywords(words: list[str]) -> dict[str, str]:
 def _directory(path: str, values: dict[str, str]) -> DistDirectory:
     if values.get("type", "dir") != "dir":
         raise FormatError(f"got type={values['type']}, want only directories")
-    try:
-        mode = int(values["mode"], 8)
-    except (KeyError, ValueError):
-        raise FormatError(f"{path or '.'}: no octal mode, neither here nor by /set") from None
+    mode = values.get("mode", "")
+    if not _MODE_RE.fullmatch(mode):
+        raise FormatError(f"{path or '.'}: no octal mode, neither here nor by /set")
     flags = values.get("flags", "none")
     return DistDirectory(
         path=path,
-        mode=mode & 0o7777,
+        mode=int(mode, 8),
         user=values.get("uname", ""),
         group=values.get("gname", ""),
         flags="" if flags in ("none", "0") else flags,
@@ -284,16 +284,22 @@ def parse_dist(data: bytes) -> tuple[DistDirectory, ...]:
     defaults: dict[str, str] = {}
     stack: list[str] = []
     result: dict[str, DistDirectory] = {}
-    text = data.decode("utf-8", "surrogateescape").replace("\\\n", " ")
-    for number, raw in enumerate(text.split("\n"), 1):
-        words = raw.partition("#")[0].split() if raw.lstrip().startswith("#") else raw.split()
-        if not words:
-            continue
+    for number, words in _dist_lines(data):
         try:
             _dist_line(words, defaults, stack, result)
         except FormatError as e:
             raise e.within(f"line {number}") from None
     return tuple(result.values())
+
+
+def _dist_lines(data: bytes) -> Iterator[tuple[int, list[str]]]:
+    """Yield the number and the words of each line that says something; a backslash joins lines."""
+    number = 1
+    for line in re.split(rb"(?<!\\)\n", data):
+        words = [w.decode("utf-8", "surrogateescape") for w in line.replace(b"\\\n", b" ").split()]
+        if words and not words[0].startswith("#"):
+            yield number, words
+        number += 1 + line.count(b"\n")
 
 
 def _dist_line(
@@ -314,16 +320,13 @@ def _dist_line(
         stack.pop()
     else:
         name = decode_name(first.encode("utf-8", "surrogateescape"))
-        if name in (b"", b"..") or b"/" in name or b"\0" in name or len(stack) >= _MAX_DEPTH:
+        top = name == b"." and not stack
+        if (name in (b".", b"..") and not top) or b"/" in name or b"\0" in name:
             raise FormatError(f"got directory name {first[:80]!r}, want one plain component")
-        component = name.decode("utf-8", "surrogateescape")
+        if len(stack) >= _MAX_DEPTH:
+            raise FormatError(f"directories nested deeper than {_MAX_DEPTH}")
+        component = "" if top else name.decode("utf-8", "surrogateescape")
         parent = stack[-1] if stack else ""
-        if component == "." and not stack:
-            path = ""
-        else:
-            path = f"{parent}/{component}" if parent else component
-        values = {**defaults, **_keywords(words[1:])}
-        values.pop("nochange", None)
-        values.update(_keywords(words[1:]))
-        result[path] = _directory(path, values)
+        path = f"{parent}/{component}" if parent else component
+        result[path] = _directory(path, {**defaults, **_keywords(words[1:])})
         stack.append(path)

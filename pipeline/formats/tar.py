@@ -14,12 +14,14 @@ The writer (docs/FORMAT.md, section Tar):
    extended header itself is named `././@PaxHeader`, mode 0644, owner 0:0, time 0.
 4. uname and gname empty, device numbers zero, two zero blocks at the end, no further padding.
 
-The reader refuses what no package needs: global pax headers, sparse members, v7 headers, damaged
-checksums, an archive that does not end with two zero blocks, anything but zeros behind them.
+The reader refuses what no package needs: global pax headers, two extensions of one kind for one
+member, sparse members, links and directories with content, v7 headers, damaged checksums, an
+archive that does not end with two zero blocks, anything but zeros behind them.
 """
 
 from __future__ import annotations
 
+import re
 import struct
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -262,10 +264,9 @@ def _number(raw: bytes, what: str) -> int:
     text = raw.strip(b" \0")
     if not text:
         return 0
-    try:
-        return int(text, 8)
-    except ValueError:
-        raise ArchiveError(f"got {what} {raw!r} in a tar header, want octal digits") from None
+    if text.strip(b"01234567"):
+        raise ArchiveError(f"got {what} {raw!r} in a tar header, want octal digits")
+    return int(text, 8)
 
 
 _FIELDS: Final = frozenset({"path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime"})
@@ -344,18 +345,18 @@ class TarReader:
 
     def _member(self, block: bytes) -> Member:
         pax: dict[str, str] = {}
-        extended = False
+        seen: set[bytes] = set()
         while True:
             fields = _verified(block)
             kind = fields[7]
             size = _number(fields[4], "size")
             if size < 0:
                 raise ArchiveError(f"got size {size} in a tar header, want no negative")
+            if kind in seen:
+                raise ArchiveError("two extensions of one kind for one member")
+            seen.add(kind)
             if kind == b"x":
-                if extended and any(k in _FIELDS for k in pax):
-                    raise ArchiveError("two extended headers for one member")
                 pax.update(_pax_records(self._extension(size)))
-                extended = True
             elif kind in (b"L", b"K"):
                 key = "path" if kind == b"L" else "linkpath"
                 pax.setdefault(key, _text(self._extension(size)))
@@ -392,7 +393,8 @@ def _pax_records(raw: bytes) -> dict[str, str]:
         length = int(digits) if digits.isdigit() else 0
         record = raw[space + 1 : position + length]
         equals = record.find(b"=")
-        if length <= space + 1 - position or equals < 1 or record[-1:] != b"\n":
+        whole = space + 1 - position < length <= len(raw) - position
+        if not whole or equals < 1 or record[-1:] != b"\n":
             raise ArchiveError("malformed pax record")
         value = record[equals + 1 : -1]
         if b"\0" in value:
@@ -405,14 +407,14 @@ def _pax_records(raw: bytes) -> dict[str, str]:
     return records
 
 
+_PAX_NUMBER_RE: Final = re.compile(r"(-?[0-9]{1,20})(?:\.[0-9]*)?")
+
+
 def _pax_number(text: str, what: str) -> int:
-    whole = text.split(".", 1)[0]
-    try:
-        if len(whole) > 20:  # noqa: PLR2004
-            raise ValueError
-        return int(whole)
-    except ValueError:
-        raise ArchiveError(f"got pax {what} {text[:40]!r}, want a number") from None
+    match = _PAX_NUMBER_RE.fullmatch(text)
+    if match is None:
+        raise ArchiveError(f"got pax {what} {text[:40]!r}, want a number")
+    return int(match[1])
 
 
 def _build(fields: tuple[bytes, ...], pax: dict[str, str], kind: bytes, size: int) -> Member:
@@ -427,8 +429,8 @@ def _build(fields: tuple[bytes, ...], pax: dict[str, str], kind: bytes, size: in
     if size < 0:
         raise ArchiveError(f"got size {size} in a pax header, want no negative")
     kind = REGULAR if kind == b"\0" else kind
-    if kind in (HARDLINK, SYMLINK, DIRECTORY):
-        size = 0
+    if size and kind in (HARDLINK, SYMLINK, DIRECTORY):
+        raise ArchiveError(f"a link or directory with {size} bytes of content")
     if kind == b"S":
         raise ArchiveError("a sparse member, which cannot be represented in a layer")
     return Member(

@@ -8,13 +8,14 @@ libucl does; what libucl reads in a surprising way is refused:
    braces; nothing but blanks and comments follows the closing brace (libucl ignores what follows).
 2. `key value`, `key = value`, `key: value`; items end with `;`, `,`, a new line or a comment.
    `a b {…}` nests. Bare keys have letters, digits, `_/.-` and non-ASCII; others are quoted.
-3. A key that occurs again makes a list (an implicit array), in order of appearance.
+3. A key that occurs again makes a list (an implicit array), in order of appearance; after an
+   explicit array it is refused.
 4. Comments are `#` to the end of the line and `/* */`, which nest and in which double quotes hide
-   what they enclose.
-5. Strings are "JSON-like", 'raw' (only `\'` and an escaped new line mean something), bare up to the
-   end of the item, and `<<EOD` … `EOD`. An unknown letter after a backslash is refused.
-6. Bare `true`/`yes`/`on`, `false`/`no`/`off` in any case and single `y`, `t`, `n`, `f` are booleans;
-   `null` is None.
+   what they enclose. Where libucl would take what surrounds one into a value, it is refused.
+5. Strings are "JSON-like", 'raw' (only `\'` and an escaped new line mean something), bare up to
+   the end of the item, and `<<EOD` … `EOD`. An unknown letter after a backslash is refused.
+6. Bare `true`/`yes`/`on`, `false`/`no`/`off` in any case and single `y`, `t`, `n`, `f` are
+   booleans; `null` is None.
 7. Numbers stay exact: int where there is no fraction or exponent, Decimal where there is; `k`, `m`,
    `g` are powers of 1000, `kb`, `mb`, `gb` of 1024. A time (`5min`, `2s`) is a Decimal of seconds.
    A number must be followed by the end of its item; otherwise the text is a bare string, as in
@@ -26,16 +27,17 @@ libucl does; what libucl reads in a surprising way is refused:
 from __future__ import annotations
 
 import re
-from decimal import Decimal
-from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.errors import FormatError
+from pipeline.formats.ucl_scanner import BLANK, SPACE, Scanner
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from decimal import Decimal
 
 UclValue: TypeAlias = (
-    "str | int | bool | Decimal | None | Mapping[str, UclValue] | Sequence[UclValue]"
+    "str | int | bool | Decimal | Mapping[str, UclValue] | Sequence[UclValue] | None"
 )
 """What a key may hold: objects are dicts, arrays (also implicit ones) are lists."""
 
@@ -45,55 +47,14 @@ MAX_UCL: Final = 1 << 20
 MAX_DEPTH: Final = 32
 """Nesting of objects and arrays."""
 
-_BLANK: Final = " \t"
-_SPACE: Final = " \t\n\v\f\r"
-_ITEM_END: Final = "\n\r,;]}#"
-_CLOSERS: Final = {"}": "{", "]": "["}
-
 _KEY_RE: Final = re.compile(r"[A-Za-z0-9_/\x80-\U0010ffff][A-Za-z0-9_/.\-\x80-\U0010ffff]*")
-_HEREDOC_RE: Final = re.compile(r"<<([A-Z]+)\n")
+_AFTER_KEY: Final = (*BLANK, "=", ":")
+_BRACE_AHEAD_RE: Final = re.compile(r"[^,;\n\r{\[]*[{\[]")
 _VARIABLE_RE: Final = re.compile(r"\$\{?[A-Za-z_]")
-_CONTROL_RE: Final = re.compile(r"[\x00-\x08\x0e-\x1f\x7f]")
-_NUMBER_RE: Final = re.compile(
-    r"(?P<hex>-?0[xX][0-9A-Fa-f]{1,16})"
-    r"|(?P<number>-?[0-9]+(?P<fraction>\.[0-9]*)?(?P<exponent>[eE][+-]?[0-9]+)?)"
-    r"(?P<suffix>min|[kmg]b|ms|[kmgshdwy])?",
-    re.IGNORECASE,
-)
-_ODD_HEX_RE: Final = re.compile(r"-?[0-9]+[xX]")
-
 _BOOLEANS: Final = {
-    "true": True,
-    "yes": True,
-    "on": True,
-    "t": True,
-    "y": True,
-    "false": False,
-    "no": False,
-    "off": False,
-    "f": False,
-    "n": False,
+    **dict.fromkeys(("true", "yes", "on", "t", "y"), True),
+    **dict.fromkeys(("false", "no", "off", "f", "n"), False),
 }
-_ESCAPES: Final = {"n": "\n", "r": "\r", "b": "\b", "t": "\t", "f": "\f"}
-_FACTORS: Final = {
-    "k": Decimal(1000),
-    "m": Decimal(1000) ** 2,
-    "g": Decimal(1000) ** 3,
-    "kb": Decimal(1024),
-    "mb": Decimal(1024) ** 2,
-    "gb": Decimal(1024) ** 3,
-    "ms": Decimal("0.001"),
-    "s": Decimal(1),
-    "min": Decimal(60),
-    "h": Decimal(3600),
-    "d": Decimal(86400),
-    "w": Decimal(604800),
-    "y": Decimal(31536000),
-}
-_TIMES: Final = frozenset({"ms", "s", "min", "h", "d", "w", "y"})
-_INT_LIMIT: Final = 1 << 63
-_MAX_DIGITS: Final = 40
-_MAX_EXPONENT: Final = 300
 
 
 def parse_ucl(
@@ -115,386 +76,187 @@ def parse_ucl(
         text = raw.decode("utf-8")
     except UnicodeDecodeError as e:
         raise FormatError(f"not UTF-8 at byte {e.start}") from None
-    return _Parser(text, keep_variables=keep_variables, lowercase_keys=lowercase_keys).document()
+    parser = _Parser(Scanner(text), keep_variables=keep_variables, lowercase_keys=lowercase_keys)
+    return parser.document()
 
 
 class _Parser:
-    """A position in a text, and what can be read there."""
+    """Objects and arrays out of words."""
 
-    def __init__(self, text: str, *, keep_variables: bool, lowercase_keys: bool) -> None:
-        self._text = text
-        self._at = 0
+    def __init__(self, scanner: Scanner, *, keep_variables: bool, lowercase_keys: bool) -> None:
+        self._scanner = scanner
         self._depth = 0
         self._keep_variables = keep_variables
         self._lowercase_keys = lowercase_keys
-        if control := _CONTROL_RE.search(text):
-            self._at = control.start()
-            self._fail(f"control character {control[0]!r}")
-
-    def _fail(self, message: str) -> NoReturn:
-        line = self._text.count("\n", 0, self._at) + 1
-        column = self._at - self._text.rfind("\n", 0, self._at)
-        raise FormatError(message, context=f"line {line}, column {column}")
-
-    def _peek(self, count: int = 1) -> str:
-        return self._text[self._at : self._at + count]
-
-    # ------------------------------------------------------------ blanks and comments
-
-    def _skip(self, characters: str) -> None:
-        text, at = self._text, self._at
-        while at < len(text) and text[at] in characters:
-            at += 1
-        self._at = at
-
-    def _comment(self) -> bool:
-        """Skip one comment, if there is one."""
-        if self._peek() == "#":
-            end = self._text.find("\n", self._at)
-            self._at = len(self._text) if end < 0 else end
-            return True
-        if self._peek(2) == "/*":
-            self._block_comment()
-            return True
-        return False
-
-    def _block_comment(self) -> None:
-        text, start = self._text, self._at
-        depth, quoted, at = 1, False, start + 2
-        while depth:
-            pair = text[at : at + 2]
-            if not pair:
-                self._fail("comment without an end")
-            if pair[0] == '"' and text[at - 1] != "\\":
-                quoted = not quoted
-            elif not quoted and pair in ("/*", "*/"):
-                depth += 1 if pair == "/*" else -1
-                at += 1
-            at += 1
-        self._at = at
-
-    def _skip_space(self) -> None:
-        self._skip(_SPACE)
-        while self._comment():
-            self._skip(_SPACE)
-
-    # ------------------------------------------------------------ structure
 
     def document(self) -> dict[str, UclValue]:
-        self._skip(_SPACE)
-        braced = self._peek() == "{"
-        self._skip_space()
-        if self._peek() in ("{", "[") and not braced:
-            self._fail(f"got {self._peek()!r}, want the keys of an object")
+        scanner = self._scanner
+        scanner.skip(SPACE)
+        braced = scanner.peek() == "{"
+        scanner.skip_space()
+        if scanner.peek() in ("{", "[") and not braced:
+            raise scanner.error(f"got {scanner.peek()!r}, want the keys of an object")
         result = self._object() if braced else self._items(end="")
-        self._skip_space()
-        if self._at < len(self._text):
-            self._fail(f"got {self._peek()!r} after the end of the document")
+        scanner.skip_space()
+        if scanner.peek():
+            raise scanner.error(f"got {scanner.peek()!r} after the end of the document")
         return result
+
+    # ------------------------------------------------------------ containers
 
     def _enter(self) -> None:
         self._depth += 1
         if self._depth > MAX_DEPTH:
-            self._fail(f"nested more than {MAX_DEPTH} deep")
-        self._at += 1
+            raise self._scanner.error(f"nested more than {MAX_DEPTH} deep")
 
     def _object(self) -> dict[str, UclValue]:
         self._enter()
+        self._scanner.at += 1
         result = self._items(end="}")
-        self._at += 1
+        self._scanner.at += 1
         self._depth -= 1
         return result
 
     def _items(self, end: str) -> dict[str, UclValue]:
         result: dict[str, UclValue] = {}
-        implicit: set[str] = set()
-        self._skip_space()
-        while not self._at_end(end):
+        again: dict[str, list[UclValue]] = {}
+        self._scanner.skip_space()
+        while not self._is_at(end):
             key = self._key()
             value = self._value_of_key()
-            if key not in result:
-                result[key] = value
-            elif key in implicit:
-                held = result[key]
-                assert isinstance(held, list)
-                held.append(value)
-            elif isinstance(result[key], list):
-                self._fail(f"key {key!r} again after its array")
+            if key in again:
+                again[key].append(value)
+            elif isinstance(result.get(key), list):
+                raise self._scanner.error(f"key {key!r} again after its array")
+            elif key in result:
+                result[key] = again[key] = [result[key], value]
             else:
-                result[key] = [result[key], value]
-                implicit.add(key)
-            self._separator(end)
+                result[key] = value
+            self._end_item(end)
         return result
 
     def _array(self) -> list[UclValue]:
         self._enter()
+        self._scanner.at += 1
         result: list[UclValue] = []
-        self._skip(_SPACE)
-        while not self._at_end("]"):
+        self._scanner.skip(SPACE)
+        while not self._is_at("]"):
             result.append(self._value())
-            self._separator("]")
-        self._at += 1
+            self._end_item("]")
+        self._scanner.at += 1
         self._depth -= 1
         return result
 
-    def _at_end(self, end: str) -> bool:
-        here = self._peek()
+    def _is_at(self, end: str) -> bool:
+        here = self._scanner.peek()
         if not here and end:
-            self._fail(f"got the end of the document, want {end!r}")
+            raise self._scanner.error(f"got the end of the document, want {end!r}")
         return here == end
 
-    def _separator(self, end: str) -> None:
-        """Skip what ends an item: at least one separator, or the end of the container ahead."""
+    def _end_item(self, end: str) -> None:
+        """Skip what ends an item: a separator or more, or the container's end ahead."""
+        scanner = self._scanner
         separated = False
         while True:
-            self._skip(_BLANK)
-            here = self._peek()
-            if here and here in "\n\r,;":
-                self._at += 1
-            elif not self._comment():
+            scanner.skip(BLANK)
+            if scanner.peek() in ("\n", "\r", ",", ";"):
+                scanner.at += 1
+            elif not scanner.comment():
                 break
             separated = True
-        if not separated and not self._at_end(end):
-            self._fail(f"got {self._peek()!r}, want the end of the item")
+        if not separated and not self._is_at(end):
+            raise scanner.error(f"got {scanner.peek()!r}, want the end of the item")
 
     # ------------------------------------------------------------ keys
 
     def _key(self) -> str:
-        here = self._peek()
+        scanner = self._scanner
+        here = scanner.peek()
         if here == ".":
-            self._fail("macros are not accepted")
+            raise scanner.error("macros are not accepted")
         if here == '"':
-            key = self._quoted()
+            key = scanner.quoted()
             if not key:
-                self._fail("empty key")
+                raise scanner.error("empty key")
         else:
-            match = _KEY_RE.match(self._text, self._at)
+            match = _KEY_RE.match(scanner.text, scanner.at)
             if match is None:
-                self._fail(f"got {here!r}, want a key")
+                raise scanner.error(f"got {here!r}, want a key")
             key = match[0]
-            self._at = match.end()
-            if self._peek() not in tuple(" \t=:"):
-                self._fail(f"got {self._peek()!r} in a key")
+            scanner.at = match.end()
+            if scanner.peek() not in _AFTER_KEY:
+                raise scanner.error(f"got {scanner.peek()!r} in a key")
         if self._lowercase_keys:
-            key = "".join(c.lower() if c.isascii() else c for c in key)
+            return "".join(c.lower() if c.isascii() else c for c in key)
         return key
 
     def _value_of_key(self) -> UclValue:
-        self._skip_in_line()
-        separator = self._peek()
+        scanner = self._scanner
+        scanner.skip_in_line()
+        separator = scanner.peek()
         if separator in ("=", ":"):
-            self._at += 1
-            self._skip_in_line()
-            if self._peek() in ("=", ":"):
-                self._fail(f"got {self._peek()!r} after {separator!r}, want a value")
+            scanner.at += 1
+            scanner.skip_in_line()
+            if scanner.peek() in ("=", ":"):
+                raise scanner.error(f"got {scanner.peek()!r} after {separator!r}, want a value")
         elif separator == "#":
-            self._fail("a comment after a key, want a value")
+            raise scanner.error("a comment after a key, want a value")
         elif self._names_more_keys():
             return self._nested()
         return self._value()
 
-    def _skip_in_line(self) -> None:
-        self._skip(_BLANK)
-        while self._peek(2) == "/*":
-            self._block_comment()
-            self._skip(_BLANK)
-
     def _names_more_keys(self) -> bool:
         """Tell `a b {…}` from `a b`: libucl looks for a brace before the item's end."""
-        if self._peek() in ("{", "["):
+        scanner = self._scanner
+        if scanner.peek() in ("{", "["):
             return False
-        ahead = re.compile(r"[^,;\n\r{\[]*([{\[])").match(self._text, self._at)
-        return ahead is not None
+        return _BRACE_AHEAD_RE.match(scanner.text, scanner.at) is not None
 
     def _nested(self) -> UclValue:
-        self._depth += 1
-        if self._depth > MAX_DEPTH:
-            self._fail(f"nested more than {MAX_DEPTH} deep")
+        self._enter()
         key = self._key()
-        self._skip(_BLANK)
+        self._scanner.skip(BLANK)
         if self._names_more_keys():
             value = self._nested()
-        elif self._peek() in ("{", "["):
+        elif self._scanner.peek() in ("{", "["):
             value = self._value()
         else:
-            self._fail(f"got {self._peek()!r}, want {{ or [ after nested keys")
+            raise self._scanner.error(f"got {self._scanner.peek()!r}, want {{ or [ after keys")
         self._depth -= 1
         return {key: value}
 
     # ------------------------------------------------------------ values
 
-    def _before_value(self) -> None:
-        """Skip blanks, then comments; libucl takes blanks after them into the value."""
-        self._skip(_SPACE)
-        commented = False
-        while (here := self._peek()) and self._comment():
-            commented = True
-            if here == "#":
-                self._at += 1
-        if commented and self._peek() in tuple(_SPACE):
-            self._fail("got blanks between a comment and a value, want a value")
-
     def _value(self) -> UclValue:
-        self._before_value()
-        here = self._peek()
+        scanner = self._scanner
+        scanner.skip_before_value()
+        here = scanner.peek()
         if here == "{":
             return self._object()
         if here == "[":
             return self._array()
-        if here == '"':
-            return self._expanded(self._quoted())
-        if here == "'":
-            return self._raw_string()
-        if self._peek(2) == "<<":
-            return self._expanded(self._heredoc())
-        if here and here in "-0123456789":
-            number = self._number()
-            if number is not None:
-                return number
-        return self._bare()
+        if here in ('"', "'") or scanner.peek(2) == "<<":
+            return self._string(here)
+        number = scanner.number()
+        return self._bare() if number is None else number
+
+    def _string(self, mark: str) -> str:
+        if mark == "'":
+            return self._scanner.raw_string()  # the only kind without variables
+        return self._expanded(self._scanner.quoted() if mark == '"' else self._scanner.heredoc())
 
     def _expanded(self, value: str) -> str:
         if not self._keep_variables and (found := _VARIABLE_RE.search(value)):
-            self._fail(f"got variable {value[found.start() :][:40]!r}, which has no value here")
+            name = value[found.start() :][:40]
+            raise self._scanner.error(f"got variable {name!r}, which has no value here")
         return value
-
-    def _number(self) -> int | Decimal | None:
-        match = _NUMBER_RE.match(self._text, self._at)
-        if match is None:
-            return None
-        end = match.end()
-        if not (match["suffix"] and match["number"]):
-            while end < len(self._text) and self._text[end] in _BLANK:
-                end += 1
-        value = self._exact(match)
-        if end < len(self._text) and self._text[end] not in _ITEM_END:
-            if _ODD_HEX_RE.match(self._text, self._at):
-                self._fail("text that looks like a hexadecimal number, want it quoted")
-            if self._text.startswith("/*", end):
-                self._fail("a comment after a number: libucl would read text, want a separator")
-            return None
-        self._at = match.end()
-        return value
-
-    def _exact(self, match: re.Match[str]) -> int | Decimal:
-        digits, exponent = match["hex"] or match["number"], match["exponent"]
-        if len(digits) > _MAX_DIGITS or (exponent and abs(int(exponent[1:])) > _MAX_EXPONENT):
-            self._fail("number out of range")
-        suffix = (match["suffix"] or "").lower()
-        if match["hex"]:
-            value = Decimal(int(digits, 16))
-        else:
-            value = Decimal(digits) * _FACTORS.get(suffix, Decimal(1))
-        is_exact = match["fraction"] is None and exponent is None
-        if suffix.endswith("b") and not is_exact:
-            self._fail("got a fraction of bytes, want a whole number")
-        if not is_exact or suffix in _TIMES:
-            return value
-        if not -_INT_LIMIT <= value < _INT_LIMIT:
-            self._fail("number out of range")
-        return int(value)
 
     def _bare(self) -> str | bool | None:
-        start = self._at
-        self._at = self._bare_end()
-        raw = self._text[start : self._at].rstrip(_BLANK)
-        if not raw:
-            self._at = start
-            self._fail("no value")
+        raw = self._scanner.bare()
         if raw == "null":
             return None
+        if raw in ("nan", "inf"):
+            raise self._scanner.error(f"got {raw}, want a number that is one, or quotes")
         if raw.lower() in _BOOLEANS:
             return _BOOLEANS[raw.lower()]
-        if raw in ("nan", "inf"):
-            self._fail(f"got {raw}, want a number that is one, or quotes")
-        return self._expanded(self._unescape(raw))
-
-    def _bare_end(self) -> int:
-        text, at = self._text, self._at
-        opened = {"{": 0, "[": 0}
-        while at < len(text):
-            c = text[at]
-            if c == "\\":
-                at += 2
-                continue
-            if c in opened:
-                opened[c] += 1
-            elif c in _CLOSERS and opened[_CLOSERS[c]] > 0:
-                opened[_CLOSERS[c]] -= 1
-            elif c in _ITEM_END or text.startswith("/*", at):
-                break
-            at += 1
-        return min(at, len(text))
-
-    # ------------------------------------------------------------ strings
-
-    def _quoted(self) -> str:
-        """Read a double-quoted string, of a key or of a value."""
-        text, start = self._text, self._at + 1
-        at = start
-        while at < len(text) and text[at] != '"':
-            if text[at] in "\n\r\t\v\f":
-                self._at = at
-                self._fail(f"got {text[at]!r} in a quoted string, want it escaped")
-            at += 2 if text[at] == "\\" else 1
-        if at >= len(text):
-            self._fail("quoted string without an end")
-        value = self._unescape(text[start:at])
-        self._at = at + 1
-        return value
-
-    def _unescape(self, raw: str) -> str:
-        if "\\" not in raw:
-            return raw
-        pieces: list[str] = []
-        at = 0
-        while (found := raw.find("\\", at)) >= 0:
-            pieces.append(raw[at:found])
-            code = raw[found + 1 : found + 2]
-            if code == "u":
-                pieces.append(self._code_point(raw[found + 2 : found + 6]))
-                at = found + 6
-            else:
-                pieces.append(self._escaped(code))
-                at = found + 2
-        pieces.append(raw[at:])
-        return "".join(pieces)
-
-    def _escaped(self, code: str) -> str:
-        if code in _ESCAPES:
-            return _ESCAPES[code]
-        if not code or code.isalnum() or code in "\n\r\v\f":
-            self._fail(f"got escape \\{code}, want one of \\n \\r \\t \\b \\f \\u \\\\ \\\"")
-        return code
-
-    def _code_point(self, digits: str) -> str:
-        if not re.fullmatch("[0-9A-Fa-f]{4}", digits):
-            self._fail(f"got escape \\u{digits}, want four hexadecimal digits")
-        character = chr(int(digits, 16))
-        if character == "\0" or "\ud800" <= character <= "\udfff":
-            self._fail(f"got escape \\u{digits}, want a character")
-        return character
-
-    def _raw_string(self) -> str:
-        match = re.compile(r"'((?:[^'\\]|\\.)*)'", re.DOTALL).match(self._text, self._at)
-        if match is None:
-            self._fail("quoted string without an end")
-        self._at = match.end()
-        return re.sub(r"\\('|\r?\n|\r)", lambda m: "'" if m[1] == "'" else "", match[1])
-
-    def _heredoc(self) -> str:
-        match = _HEREDOC_RE.match(self._text, self._at)
-        if match is None:
-            self._fail("got <<, want <<WORD in capital letters at the end of a line")
-        text, word = self._text, match[1]
-        line = text.find("\n", match.end()) + 1
-        while line > 0:
-            after = text[line + len(word) : line + len(word) + 1]
-            if text.startswith(word, line):
-                if after in ("", "\n", ";", ","):
-                    self._at = line + len(word)
-                    return text[match.end() : line - 1]
-                if text.startswith(word, line + 1):
-                    self._fail(f"a line in <<{word} begins with {word}: libucl would misread it")
-            line = text.find("\n", line) + 1
-        self._fail(f"<<{word} without an end")
+        return self._expanded(self._scanner.unescape(raw))

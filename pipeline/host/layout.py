@@ -1,17 +1,39 @@
-"""An OCI image layout in a directory.
+"""An OCI image layout in a directory: reading, and publishing into it.
 
 Specification: image-spec v1.1.1, image-layout.md.
+
+Several processes may publish into one layout; `index.json` is read, changed and replaced under a
+lock on the directory. Blobs are copied, so that an edit of the layout never reaches the store.
+What was verified is remembered beside the store as the store remembers its own blobs: by size,
+mtime, ctime and inode. Whatever differs is hashed again, and replaced if it is not what it should be.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
+import json
+import os
+import shutil
 from typing import TYPE_CHECKING
 
+from pipeline.errors import LayoutError
+from pipeline.formats import canonical_json
+from pipeline.formats.digest import Digest
+from pipeline.host.store import copy_file, fingerprint, hash_file, write_atomically
+from pipeline.oci.descriptor import Descriptor
+from pipeline.oci.image import LAYOUT_BYTES, ImageIndex
+from pipeline.oci.media_type import REF_NAME
+
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
-    from pipeline.formats.digest import Digest
+    from pipeline.host.store import Blob, Store
+
+_INDEX = "index.json"
+_HEADER = "oci-layout"
 
 
 class Layout:
@@ -31,3 +53,173 @@ class Layout:
     def open(self, digest: Digest) -> BinaryIO:
         """Open a blob."""
         return self.path(digest).open("rb")
+
+    def references(self) -> dict[str, Descriptor]:
+        """Return what index.json names; empty where there is no layout yet.
+
+        Raises:
+            LayoutError: index.json is not one.
+        """
+        try:
+            raw = self.read(_INDEX)
+        except FileNotFoundError:
+            return {}
+        d = canonical_json.loads_object(raw, error=LayoutError)
+        manifests = d.get("manifests")
+        if not isinstance(manifests, list):
+            raise LayoutError("got no manifests, want a list", context=str(self.root / _INDEX))
+        descriptors = [Descriptor.from_dict(item) for item in manifests]
+        return {
+            descriptor.annotations[REF_NAME]: descriptor
+            for descriptor in descriptors
+            if REF_NAME in descriptor.annotations
+        }
+
+
+class PublishedLayout(Layout):
+    """A layout that this project writes."""
+
+    def __init__(self, root: Path, *, store: Store) -> None:
+        super().__init__(root)
+        self._store = store
+        key = Digest.of(os.fsencode(root.absolute())).hex[:16]
+        self._memory = store.root / "layouts" / f"{key}.json"
+
+    # ------------------------------------------------------------ belief
+
+    def _remembered(self) -> dict[str, list[int]]:
+        try:
+            value = json.loads(self._memory.read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return value if isinstance(value, dict) else {}
+
+    def holds(self, name: str, descriptor: Descriptor, blobs: Iterable[Blob]) -> bool:
+        """Say whether the layout has this reference and, verified, all of these blobs."""
+        try:
+            if self.references().get(name) != _named(descriptor, name):
+                return False
+            if self.read(_HEADER) != LAYOUT_BYTES:
+                return False
+        except (LayoutError, OSError):
+            return False
+        memory = self._remembered()
+        return all(self._is_true(blob, memory) for blob in blobs)
+
+    def _is_true(self, blob: Blob, memory: Mapping[str, list[int]]) -> bool:
+        path = self.path(blob.digest)
+        now = fingerprint(path)
+        if now is None or now[0] != blob.size:
+            return False
+        return memory.get(blob.digest.hex) == now or hash_file(path) == blob.digest
+
+    # ------------------------------------------------------------ publishing
+
+    @contextlib.contextmanager
+    def _locked(self) -> Iterator[None]:
+        self.root.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(self.root, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            yield
+        finally:
+            os.close(descriptor)
+
+    def publish(self, name: str, descriptor: Descriptor, blobs: Iterable[Blob]) -> None:
+        """Put blobs of the store into the layout, and then the reference to them."""
+        needed = tuple(blobs)
+        memory = self._remembered()
+        for blob in needed:
+            if not self._is_true(blob, memory):
+                copy_file(self._store.path(blob.digest), self.path(blob.digest))
+        with self._locked():
+            references = self._readable_references()
+            references[name] = _named(descriptor, name)
+            self._write(references)
+            memory = self._remembered()
+            for blob in needed:
+                now = fingerprint(self.path(blob.digest))
+                if now is not None:
+                    memory[blob.digest.hex] = now
+            self._remember(memory)
+
+    def _readable_references(self) -> dict[str, Descriptor]:
+        """Return the references, or none if somebody has broken index.json: it is made anew."""
+        try:
+            return self.references()
+        except LayoutError:
+            return {}
+
+    def _write(self, references: Mapping[str, Descriptor]) -> None:
+        index = ImageIndex(
+            manifests=tuple(references[name] for name in sorted(references)), annotations={}
+        )
+        for name, data in ((_HEADER, LAYOUT_BYTES), (_INDEX, index.to_bytes())):
+            path = self.root / name
+            if not path.exists() or path.read_bytes() != data:
+                write_atomically(path, data)
+
+    def _remember(self, memory: Mapping[str, list[int]]) -> None:
+        write_atomically(self._memory, canonical_json.dumps(dict(memory)))
+
+    def withdraw(self, name: str) -> None:
+        """Remove a reference; its blobs go with the next `prune`."""
+        if not self.root.is_dir():
+            return
+        with self._locked():
+            references = self._readable_references()
+            if references.pop(name, None) is not None:
+                self._write(references)
+
+    def remove(self) -> None:
+        """Remove the whole layout, if that is what the directory is."""
+        if (self.root / _HEADER).is_file():
+            shutil.rmtree(self.root)
+        self._memory.unlink(missing_ok=True)
+
+    def prune(self, names: Iterable[str]) -> None:
+        """Remove every other reference, and the blobs that only those needed."""
+        wanted = frozenset(names)
+        with self._locked():
+            references = {
+                name: descriptor
+                for name, descriptor in self._readable_references().items()
+                if name in wanted
+            }
+            self._write(references)
+            reachable = set(self._reachable(references.values()))
+            folder = self.root / "blobs" / "sha256"
+            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+                if path.name not in reachable:
+                    path.unlink()
+            memory = self._remembered()
+            self._remember({key: value for key, value in memory.items() if key in reachable})
+
+    def _reachable(self, descriptors: Iterable[Descriptor]) -> Iterator[str]:
+        for descriptor in descriptors:
+            yield descriptor.digest.hex
+            d = canonical_json.loads_object(
+                self.path(descriptor.digest).read_bytes(), error=LayoutError
+            )
+            children = []
+            for key in ("manifests", "layers"):
+                value = d.get(key)
+                children.extend(value if isinstance(value, list) else ())
+            if "manifests" in d:
+                yield from self._reachable(Descriptor.from_dict(child) for child in children)
+            else:
+                yield from (Descriptor.from_dict(child).digest.hex for child in children)
+                config = d.get("config")
+                if isinstance(config, dict):
+                    yield Descriptor.from_dict(config).digest.hex
+
+
+def _named(descriptor: Descriptor, name: str) -> Descriptor:
+    """Return a descriptor as index.json has it."""
+    return Descriptor(
+        media_type=descriptor.media_type,
+        digest=descriptor.digest,
+        size=descriptor.size,
+        platform=descriptor.platform,
+        annotations={**descriptor.annotations, REF_NAME: name},
+    )

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from typing import BinaryIO
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Blob:
     """Some bytes in the store."""
@@ -58,7 +59,8 @@ class Record:
     facts: Mapping[str, object]
 
 
-def _fingerprint(path: Path) -> list[int] | None:
+def fingerprint(path: Path) -> list[int] | None:
+    """Return size, mtime, ctime and inode of a file, None if there is none."""
     try:
         s = path.stat()
     except OSError:
@@ -86,7 +88,8 @@ class BlobWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._file.close()
+        with contextlib.suppress(OSError):  # a full disk has been reported by whoever wrote
+            self._file.close()
         self._path.unlink(missing_ok=True)
 
     @property
@@ -146,9 +149,9 @@ class Store:
         return self.path(digest).read_bytes()
 
     def put(self, data: bytes) -> Blob:
-        """Store bytes."""
+        """Store bytes; what already has their name is believed only after hashing it."""
         digest = Digest.of(data)
-        if not self.has(digest):
+        if not self.verify(digest):
             descriptor, name = self.temporary()
             try:
                 with os.fdopen(descriptor, "wb") as f:
@@ -218,7 +221,7 @@ class Store:
         changed = False
         for blob in record.outputs.values():
             held = stats.get(blob.digest.hex)
-            if suspicious or held is None or held != _fingerprint(self.path(blob.digest)):
+            if suspicious or held is None or held != fingerprint(self.path(blob.digest)):
                 if not self.verify(blob.digest):
                     return None
                 changed = True
@@ -263,7 +266,7 @@ class Store:
             "outputs": {name: blob.to_dict() for name, blob in record.outputs.items()},
             "facts": dict(record.facts),
             "stats": {
-                blob.digest.hex: _fingerprint(self.path(blob.digest))
+                blob.digest.hex: fingerprint(self.path(blob.digest))
                 for blob in record.outputs.values()
             },
         }
@@ -326,18 +329,14 @@ def copy_file(source: Path, target: Path) -> None:
 def _copy_content(reader: BinaryIO, writer: BinaryIO) -> None:
     if hasattr(os, "copy_file_range"):
         left = os.fstat(reader.fileno()).st_size
-        try:
-            while left:
-                count = os.copy_file_range(reader.fileno(), writer.fileno(), left)
-                if count == 0:
-                    break
+        with contextlib.suppress(OSError):
+            while left and (count := os.copy_file_range(reader.fileno(), writer.fileno(), left)):
                 left -= count
-        except OSError:
-            reader.seek(0)
-            writer.seek(0)
-            writer.truncate()
-        else:
-            return
+            if not left:
+                return
+        reader.seek(0)
+        writer.seek(0)
+        writer.truncate()
     shutil.copyfileobj(reader, writer, CHUNK)
 
 

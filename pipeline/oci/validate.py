@@ -4,7 +4,8 @@ Specification: image-spec v1.1.1 (image-layout, image-index, manifest, config, l
 Beyond JSON shape, which the specification's schemas check: every digest, size and diff_id, one
 history entry a layer, platform equality between an index and its configs, spelling of config keys
 (Go clients accept `cmd`, the schema lets it pass, other clients do not see it), and that a layer is
-an archive with each path once and no sparse member. Nothing is trusted, nothing is unpacked.
+compressed as its media type says and an archive with each path once and no sparse member. Nothing
+is trusted, nothing is unpacked.
 """
 
 from __future__ import annotations
@@ -14,20 +15,22 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from pipeline.errors import FormatError, LayoutError, PipelineError
 from pipeline.formats import canonical_json, tar
+from pipeline.formats.algorithm import MAGIC, detect
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK, Digest, HashingWriter
-from pipeline.formats.fields import get_required, get_sequence_of
+from pipeline.formats.fields import get_optional, get_required, get_sequence_of
 from pipeline.oci.descriptor import Descriptor
-from pipeline.oci.media_type import REF_NAME, ZSTD_INSTANCE, MediaType
+from pipeline.oci.media_type import LAYER_TYPES, REF_NAME, ZSTD_INSTANCE, MediaType
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
     from typing import BinaryIO
 
+    from pipeline.formats.digest import Source
+
 _MAX_DOCUMENT: Final = 8 << 20
 _MAX_DEPTH: Final = 4
 
-_LAYER_TYPES: Final = frozenset({MediaType.LAYER, MediaType.LAYER_GZIP, MediaType.LAYER_ZSTD})
 _CONFIG_KEYS: Final = frozenset(
     {
         "created",
@@ -193,7 +196,9 @@ class _Validator:
             yield from findings
         zstd = any(layer.media_type == MediaType.LAYER_ZSTD for layer in layers)
         if zstd and described.platform and described.annotations.get(ZSTD_INSTANCE) != "true":
-            yield Finding(where, f"zstd layers, but no annotation {ZSTD_INSTANCE} on its descriptor")
+            yield Finding(
+                where, f"zstd layers, but no annotation {ZSTD_INSTANCE} on its descriptor"
+            )
         for item in self._document(f"{where} > config", config):
             if isinstance(item, Finding):
                 yield item
@@ -225,7 +230,7 @@ class _Validator:
         if key not in self._layers:
             findings = list(self._opaque(where, descriptor))
             diff_id = None
-            if descriptor.media_type not in _LAYER_TYPES:
+            if descriptor.media_type not in LAYER_TYPES.values():
                 findings.append(Finding(where, f"got mediaType {descriptor.media_type!r}"))
             if not findings:
                 diff_id = self._read_layer(where, descriptor, findings)
@@ -236,6 +241,11 @@ class _Validator:
         self, where: str, descriptor: Descriptor, findings: list[Finding]
     ) -> Digest | None:
         with self._source.open(descriptor.digest) as f:
+            algorithm = detect(f.read(MAGIC))
+            if LAYER_TYPES.get(algorithm) != descriptor.media_type:
+                findings.append(
+                    Finding(where, f"compression: got {algorithm}, want {descriptor.media_type}")
+                )
             try:
                 stream = open_decompressed(f, limit=expansion_limit(descriptor.size), what=where)
                 hashed = _HashingSource(stream)
@@ -249,7 +259,7 @@ class _Validator:
 class _HashingSource:
     """Hash what is read."""
 
-    def __init__(self, source: tar.Source) -> None:
+    def __init__(self, source: Source) -> None:
         self._source = source
         self._writer = HashingWriter(None)
 
@@ -267,12 +277,13 @@ class _HashingSource:
 def _members(where: str, reader: tar.TarReader) -> Iterator[Finding]:
     seen: set[str] = set()
     for member in reader:
-        path = member.name.rstrip("/")
+        components = member.name.split("/")
+        path = "/".join(c for c in components if c not in ("", "."))
         if path in seen:
             yield Finding(where, f"path {path!r} twice")
         seen.add(path)
-        if path.startswith("/") or ".." in path.split("/"):
-            yield Finding(where, f"path {path!r} is not relative and normal")
+        if member.name.startswith("/") or ".." in components:
+            yield Finding(where, f"path {member.name!r} leaves the layer's root")
 
 
 def _descriptors(d: Mapping[str, object], key: str) -> tuple[Descriptor, ...]:
@@ -305,15 +316,14 @@ def _config(
         platform = (
             get_required(d, str, "os", error=LayoutError),
             get_required(d, str, "architecture", error=LayoutError),
-            d.get("variant"),
+            get_optional(d, str, "variant", error=LayoutError),
         )
+        runtime = get_optional(d, dict, "config", error=LayoutError) or {}
     except FormatError as e:
         yield Finding(where, str(e))
         return
     yield from _unknown(where, d, _CONFIG_KEYS)
-    runtime = d.get("config")
-    if isinstance(runtime, dict):
-        yield from _unknown(f"{where}.config", runtime, _RUNTIME_KEYS)
+    yield from _unknown(f"{where}.config", runtime, _RUNTIME_KEYS)
     if rootfs.get("type") != "layers":
         yield Finding(where, f"rootfs.type: got {rootfs.get('type')!r}, want 'layers'")
     if len(claimed) != len(diff_ids):

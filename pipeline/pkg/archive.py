@@ -9,14 +9,17 @@ would install something that its own `check -s` then complains about, this reade
    path, appears once, and is listed in the manifest as what it is. Everything listed is there;
    a listed directory without a member of its own gets the manifest's attributes.
 3. Content has the manifest's sum. A symlink's target has the manifest's `symlink_target` and sum.
-4. Mode and owner come from the manifest where it has them and agree with the member's.
+4. Mode, owner and file flags come from the manifest where it has them and agree with the member's.
 5. No member lies below a symlink or a file of the same package. A symlink's target does not climb
    above the root. A hard link's target is an earlier regular file of the same package.
 6. mtime is the manifest's where it has one (not 0), else the member's; never negative.
 7. Extended attributes and ACLs are refused, as are pax records that nobody here understands.
 
+8. A configuration file is listed as a file. Its content is kept, for the package database; that of
+   one which is a hard link or symlink is not, as pkg keeps none.
+
 The payload of an unpacked package is one blob: the contents of its files one after the other, each
-distinct content once; the index says where.
+distinct content once (of repeated ones above 1 MiB only the first counts); the index says where.
 """
 
 from __future__ import annotations
@@ -25,7 +28,7 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ArchiveError, FormatError
+from pipeline.errors import ArchiveError, FormatError, ManifestError
 from pipeline.formats import tar
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK
@@ -37,6 +40,7 @@ from pipeline.pkg.manifest import (
     PackageManifest,
     byte_order,
     check_path,
+    parse_fflags,
 )
 from pipeline.pkg.sum import Sum, symlink_content
 
@@ -48,6 +52,7 @@ if TYPE_CHECKING:
 
 _MANIFEST: Final = "+MANIFEST"
 _COMPACT: Final = "+COMPACT_MANIFEST"
+_FFLAGS: Final = "SCHILY.fflags"
 _MAX_CONFIG: Final = 8 << 20
 """Bytes of one configuration file; its text goes into the package database."""
 _MAX_MTIME: Final = (1 << 33) - 1
@@ -74,7 +79,7 @@ class PackageContents:
     """Sorted by path; owners are names."""
     extents: tuple[Extent, ...]
     config: tuple[tuple[str, bytes], ...]
-    """Path and content of each configuration file, by path."""
+    """Path and content of each configuration file that is no link (rule 8), by path."""
     newest_mtime: int
 
 
@@ -89,6 +94,7 @@ def read_package(source: BinaryIO, payload: Sink, *, size: int, what: str) -> Pa
 
     Raises:
         ArchiveError, ManifestError, DigestMismatchError: the package breaks a rule above.
+        TooLargeError: it expands to more than is plausible.
     """
     try:
         return _read(source, payload, size, what)
@@ -118,7 +124,7 @@ def _read(source: BinaryIO, payload: Sink, size: int, what: str) -> PackageConte
     raw, compact, member = _leading_members(reader)
     manifest = PackageManifest.parse(raw)
     if compact is not None:
-        _check_compact(PackageManifest.parse(compact), manifest)
+        _check_compact(compact, manifest)
     unpacker = _Unpacker(manifest, reader, payload)
     if member is not None:
         unpacker.take(member)
@@ -146,7 +152,12 @@ def _leading_members(reader: tar.TarReader) -> tuple[bytes, bytes | None, tar.Me
     return found[_MANIFEST], found.get(_COMPACT), first
 
 
-def _check_compact(compact: PackageManifest, manifest: PackageManifest) -> None:
+def _check_compact(raw: bytes, manifest: PackageManifest) -> None:
+    try:
+        compact = PackageManifest.parse(raw)
+    except FormatError as e:
+        raise e.within(_COMPACT) from None
+
     def bare(m: PackageManifest) -> PackageManifest:
         return replace(
             m, files=(), directories=(), config=(), scripts=(), lua_scripts=(), messages=()
@@ -189,13 +200,13 @@ class _Unpacker:
         if member.name.startswith("+") and "/" not in member.name:
             raise ArchiveError("metadata behind the payload")
         for key, _ in member.pax:
-            if key != "SCHILY.fflags":
+            if key != _FFLAGS:
                 raise ArchiveError(f"pax record {key!r}, which layers do not carry")
         directory = member.kind == tar.DIRECTORY
         path = check_path(member.name.rstrip("/") if directory else member.name)
         if path in self._entries:
             raise ArchiveError("the same path twice")
-        if not 0 <= member.mtime:
+        if member.mtime < 0:
             raise ArchiveError(f"got mtime {member.mtime}, want no negative")
         if directory:
             entry = self._directory(path, member)
@@ -207,8 +218,7 @@ class _Unpacker:
             entry = self._hardlink(path, member)
         else:
             raise ArchiveError(
-                f"member of type {member.kind.decode('latin-1')!r},"
-                " want a file, link or directory"
+                f"member of type {member.kind.decode('latin-1')!r}, want a file, link or directory"
             )
         self._entries[path] = entry
 
@@ -230,7 +240,7 @@ class _Unpacker:
             user=_owner(record.uname, member.uname, "owner"),
             group=_owner(record.gname, member.gname, "group"),
             mtime=min(member.mtime, _MAX_MTIME),
-            flags=_flags(record.fflags),
+            flags=_flags(record, member),
             package=self._manifest.name,
         )
 
@@ -253,7 +263,7 @@ class _Unpacker:
             mtime=_mtime(record, member),
             size=size,
             digest=digest,
-            flags=_flags(record.fflags),
+            flags=_flags(record, member),
             package=self._manifest.name,
         )
 
@@ -343,11 +353,13 @@ class _Unpacker:
             if path not in self._entries:
                 raise ArchiveError(f"{path!r} is listed in the manifest but not in the archive")
         for path, record in self._directories.items():
+            if path in self._files:
+                raise ArchiveError(f"{path!r} is listed as a file and as a directory")
             if path not in self._entries:
                 self._entries[path] = self._absent_directory(record)
-        for path in self._config_paths:
-            if path not in self._config:
-                raise ArchiveError(f"configuration file {path!r} is no file of the package")
+        unknown = sorted(self._config_paths - set(self._files))
+        if unknown:
+            raise ArchiveError(f"configuration file {unknown[0]!r} is no file of the package")
         self._check_ancestors()
         entries = tuple(number_links(self._entries.values()))
         return PackageContents(
@@ -367,7 +379,7 @@ class _Unpacker:
             user=record.uname or "root",
             group=record.gname or "wheel",
             mtime=0,
-            flags=_flags(record.fflags),
+            flags=_flag_names(record.fflags),
             package=self._manifest.name,
         )
 
@@ -400,7 +412,10 @@ def check_link(path: str, target: str) -> None:
 def _sum(record: FileRecord) -> Sum:
     if record.sum is None or record.sum == "-":
         raise ArchiveError("file without a sum in the manifest")
-    return Sum.parse(record.sum)
+    try:
+        return Sum.parse(record.sum)
+    except FormatError as e:
+        raise ManifestError(e.message) from None
 
 
 def _sha256(data: bytes, state: HashState, wanted: Sum) -> str:
@@ -451,5 +466,13 @@ _FLAG_NAMES: Final = (
 """fflagstostr(3) order of FreeBSD (lib/libc/gen/strtofflags.c)."""
 
 
-def _flags(bits: int) -> str:
+def _flags(record: FileRecord | DirectoryRecord, member: tar.Member) -> str:
+    got = parse_fflags(dict(member.pax).get(_FFLAGS, ""))
+    if got and record.fflags and got != record.fflags:
+        want = _flag_names(record.fflags)
+        raise ArchiveError(f"file flags {_flag_names(got)}, want {want} as in the manifest")
+    return _flag_names(record.fflags or got)
+
+
+def _flag_names(bits: int) -> str:
     return ",".join(name for bit, name in _FLAG_NAMES if bits & bit)

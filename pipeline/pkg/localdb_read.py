@@ -7,14 +7,15 @@ duplicates of provides and requires, gaps between ids, statistics, texts of opti
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar
 
 from pipeline.errors import DatabaseError, FormatError
-from pipeline.formats.fields import checked, get_optional, get_required, refuse_unknown
-from pipeline.pkg.localdb import (
+from pipeline.pkg.localdb import InstalledPackage, build_localdb
+from pipeline.pkg.localdb_file import open_localdb
+from pipeline.pkg.localdb_message import parse_messages
+from pipeline.pkg.localdb_rows import (
     BINARY,
     LICENSE_LOGIC,
     LISTS,
@@ -22,16 +23,12 @@ from pipeline.pkg.localdb import (
     REPO_TYPE,
     REPOSITORY,
     SCRIPT_TYPES,
-    InstalledPackage,
-    build_localdb,
 )
-from pipeline.pkg.localdb_file import open_localdb
 from pipeline.pkg.localdb_schema import tables
 from pipeline.pkg.manifest import (
     Dependency,
     DirectoryRecord,
     FileRecord,
-    Message,
     PackageManifest,
     byte_order,
     check_name,
@@ -41,7 +38,7 @@ from pipeline.pkg.manifest import (
 from pipeline.pkg.manifestdigest import legacy_arch
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     import apsw
 
@@ -50,12 +47,17 @@ if TYPE_CHECKING:
 Cell: TypeAlias = "str | int | None"
 Row: TypeAlias = "Mapping[str, Cell]"
 T = TypeVar("T")
+P = TypeVar("P", FileRecord, DirectoryRecord)
+
+_SELECT_TEXT: Final = (
+    'CASE typeof("{0}") WHEN \'text\' THEN CAST("{0}" AS BLOB) '
+    "WHEN 'null' THEN NULL ELSE typeof(\"{0}\") END"
+)
+"""Text as its bytes; for a value of another type, the type's name, which is refused."""
 
 _LOGIC: Final = {number: name for name, number in LICENSE_LOGIC.items()}
 _SCRIPT_KINDS: Final = {number: kind for kind, number in SCRIPT_TYPES.items()}
 _LUA_SCRIPT_KINDS: Final = {number: kind for kind, number in LUA_SCRIPT_TYPES.items()}
-_MESSAGE_KEYS: Final = frozenset({"message", "type", "minimum_version", "maximum_version"})
-_MESSAGE_KINDS: Final = (None, "install", "upgrade", "remove")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -116,28 +118,23 @@ def _decoded(cell: object, column: Column, table: str) -> Cell:
 
 
 def _text(row: Row, column: str) -> str:
-    value = row[column]
+    value = row.get(column)
     return value if isinstance(value, str) else ""
 
 
 def _optional(row: Row, column: str) -> str | None:
-    """Return a text of a column in which pkg writes the empty string and NULL alike (L42)."""
-    return _text(row, column) or None
+    return None if row.get(column) is None else _text(row, column)
 
 
 def _number(row: Row, column: str) -> int:
-    value = row[column]
+    value = row.get(column)  # schema 36 has fewer columns
     return value if isinstance(value, int) else 0
 
 
-def _known(names: Mapping[int, str], number: int, what: str) -> str:
+def _known(names: Mapping[int, T], number: int, what: str) -> T:
     if number not in names:
         raise DatabaseError(f"got {what} {number}, want one of {', '.join(map(str, names))}")
     return names[number]
-
-
-def _ordered(values: Iterable[str]) -> tuple[str, ...]:
-    return tuple(sorted(set(values), key=byte_order))
 
 
 def _by_package(pairs: Iterable[tuple[int, T]]) -> Mapping[int, list[T]]:
@@ -147,7 +144,22 @@ def _by_package(pairs: Iterable[tuple[int, T]]) -> Mapping[int, list[T]]:
     return result
 
 
-# ---------------------------------------------------------------- tables
+# ---------------------------------------------------------------- tables -> parts of packages
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Parts:
+    """What the tables say of each package, by its id."""
+
+    deps: Mapping[int, list[Dependency]]
+    files: Mapping[int, list[FileRecord]]
+    directories: Mapping[int, list[DirectoryRecord]]
+    config: Mapping[int, list[tuple[str, str | None]]]
+    scripts: Mapping[int, list[tuple[str, str]]]
+    lua_scripts: Mapping[int, list[tuple[str, str]]]
+    options: Mapping[int, list[tuple[str, str]]]
+    annotations: Mapping[int, list[tuple[str, str]]]
+    lists: Mapping[str, Mapping[int, list[str]]]
 
 
 class _Reader:
@@ -160,39 +172,39 @@ class _Reader:
     def packages(self) -> tuple[InstalledPackage, ...]:
         """Return every package, sorted by name."""
         rows = sorted(self._rows("packages"), key=lambda row: byte_order(_text(row, "name")))
-        parts = self._parts()
-        return tuple(_package(row, parts) for row in rows)
-
-    def _parts(self) -> _Parts:
-        names = {_number(row, "id"): _text(row, "name") for row in self._rows("packages")}
-        return _Parts(
+        names = {_number(row, "id"): _text(row, "name") for row in rows}
+        options = self._dictionary("option", "option_id", "option")
+        tags = self._dictionary("annotation", "annotation_id", "annotation")
+        parts = _Parts(
             deps=self._owned("deps", _dependency),
             files=self._owned("files", _file),
             directories=self._directories(),
-            config=self._owned("config_files", lambda r: (_text(r, "path"), r["content"])),
-            scripts=self._texts("pkg_script", "script", "script_id", "script"),
-            lua_scripts=self._texts("pkg_lua_script", "lua_script", "lua_script_id", "lua_script"),
-            options=self._options(),
-            annotations=self._annotations(),
-            conflicts=self._linked("pkg_conflicts", "conflict_id", names),
-            lists=self._lists(),
+            config=self._owned("config_files", _config),
+            scripts=self._scripts("script", _SCRIPT_KINDS),
+            lua_scripts=self._scripts("lua_script", _LUA_SCRIPT_KINDS),
+            options=self._owned(
+                "pkg_option", lambda r: (options[_number(r, "option_id")], _text(r, "value"))
+            ),
+            annotations=self._owned(
+                "pkg_annotation",
+                lambda r: (tags[_number(r, "tag_id")], tags[_number(r, "value_id")]),
+            ),
+            lists=self._lists()
+            | {"conflicts": self._linked("pkg_conflicts", "conflict_id", names)},
         )
+        return tuple(_package(row, parts) for row in rows)
 
     def _rows(self, name: str) -> Iterator[Row]:
         """Yield the rows of a table in the order in which they were written."""
-        table = self._tables[name]
+        columns = self._tables[name].columns
         selected = ", ".join(
-            f"CASE typeof({c.quoted}) WHEN 'null' THEN NULL WHEN 'text' "
-            f"THEN CAST({c.quoted} AS BLOB) ELSE typeof({c.quoted}) END"
-            if c.is_text
-            else c.quoted
-            for c in table.columns
+            _SELECT_TEXT.format(c.name) if c.is_text else f'"{c.name}"' for c in columns
         )
         query = f"SELECT {selected} FROM {name} ORDER BY rowid"  # noqa: S608 - our own names
-        for row in self._connection.execute(query):
+        for cells in self._connection.execute(query):
             yield {
                 column.name: _decoded(cell, column, name)
-                for column, cell in zip(table.columns, row, strict=True)
+                for column, cell in zip(columns, cells, strict=True)
             }
 
     def _owned(self, table: str, make: Callable[[Row], T]) -> Mapping[int, list[T]]:
@@ -201,22 +213,160 @@ class _Reader:
     def _dictionary(self, table: str, key: str, value: str) -> Mapping[int, str]:
         return {_number(row, key): _text(row, value) for row in self._rows(table)}
 
-    def _linked(
-        self, table: str, column: str, values: Mapping[int, str]
-    ) -> Mapping[int, list[str]]:
-        """Follow links; pkg_conflicts may name a package that has been removed since."""
+    def _linked(self, table: str, column: str, values: Mapping[int, T]) -> Mapping[int, list[T]]:
+        """Follow links; one of pkg_conflicts may name a package that was removed since."""
         return _by_package(
             (_number(row, "package_id"), values[_number(row, column)])
             for row in self._rows(table)
             if row[column] in values
         )
 
-    def _lists(self) -> Mapping[str, Mapping[int, list[str]]]:
-        result = {}
+    def _lists(self) -> dict[str, Mapping[int, list[str]]]:
+        result: dict[str, Mapping[int, list[str]]] = {}
         for dictionary, value, links in LISTS:
             values = self._dictionary(dictionary, "id", value)
             for table, column, field in links:
                 known = table in self._tables
                 result[field] = self._linked(table, column, values) if known else {}
         return result
-'''
+
+    def _directories(self) -> Mapping[int, list[DirectoryRecord]]:
+        records = {_number(row, "id"): _directory(row) for row in self._rows("directories")}
+        return self._linked("pkg_directories", "directory_id", records)
+
+    def _scripts(self, kind: str, kinds: Mapping[int, str]) -> Mapping[int, list[tuple[str, str]]]:
+        texts = self._dictionary(kind, f"{kind}_id", kind)
+        return self._owned(
+            f"pkg_{kind}",
+            lambda row: (
+                _known(kinds, _number(row, "type"), f"type of {kind}"),
+                texts[_number(row, f"{kind}_id")],
+            ),
+        )
+
+
+def _dependency(row: Row) -> Dependency:
+    return Dependency(
+        name=_text(row, "name"), origin=_text(row, "origin"), version=_text(row, "version")
+    )
+
+
+def _file(row: Row) -> FileRecord:
+    path = _path(row, "files")
+    return FileRecord(
+        path=path,
+        sum=_optional(row, "sha256"),
+        uname=_optional(row, "uname"),
+        gname=_optional(row, "gname"),
+        perm=_number(row, "perm"),
+        fflags=_number(row, "fflags"),
+        mtime=_number(row, "mtime"),
+        symlink_target=_optional(row, "symlink_target"),
+    )
+
+
+def _directory(row: Row) -> DirectoryRecord:
+    return DirectoryRecord(
+        path=_path(row, "directories"),
+        uname=_optional(row, "uname"),
+        gname=_optional(row, "gname"),
+        perm=_number(row, "perm"),
+        fflags=_number(row, "fflags"),
+    )
+
+
+def _config(row: Row) -> tuple[str, str | None]:
+    return _path(row, "config_files"), _optional(row, "content")
+
+
+def _path(row: Row, table: str) -> str:
+    try:
+        return check_path(_text(row, "path"))
+    except FormatError as e:
+        raise DatabaseError(e.message, context=table) from None
+
+
+# ---------------------------------------------------------------- parts -> packages
+
+
+def _package(row: Row, parts: _Parts) -> InstalledPackage:
+    number, name = _number(row, "id"), _text(row, "name")
+    annotations = dict(parts.annotations.get(number, ()))
+    repository = None
+    if annotations.get(REPO_TYPE) == BINARY and REPOSITORY in annotations:
+        repository = annotations.pop(REPOSITORY)
+        del annotations[REPO_TYPE]
+    config = parts.config.get(number, ())
+    try:
+        manifest = _manifest(row, parts, annotations)
+        return InstalledPackage(
+            manifest=manifest,
+            automatic=bool(_number(row, "automatic")),
+            locked=bool(_number(row, "locked")),
+            time=_number(row, "time"),
+            repository=repository,
+            manifestdigest=_optional(row, "manifestdigest"),
+            config=_sorted_pairs((path, text) for path, text in config if text is not None),
+        )
+    except FormatError as e:
+        raise DatabaseError(str(e), context=f"package {name!r}"[:200]) from None
+
+
+def _manifest(row: Row, parts: _Parts, annotations: Mapping[str, str]) -> PackageManifest:
+    number = _number(row, "id")
+
+    def ordered(field: str) -> tuple[str, ...]:
+        return tuple(sorted(set(parts.lists[field].get(number, ())), key=byte_order))
+
+    deps = {d.name: d for d in reversed(parts.deps.get(number, []))}
+    return PackageManifest(
+        name=check_name(_text(row, "name")),
+        origin=_text(row, "origin"),
+        version=check_version(_text(row, "version")),
+        comment=_text(row, "comment"),
+        desc=_text(row, "desc"),
+        maintainer=_text(row, "maintainer"),
+        www=_text(row, "www"),
+        prefix=_text(row, "prefix"),
+        abi=_text(row, "arch"),
+        arch=legacy_arch(_text(row, "arch")),
+        flatsize=_number(row, "flatsize"),
+        licenselogic=_known(_LOGIC, _number(row, "licenselogic"), "licenselogic"),
+        licenses=ordered("licenses"),
+        vital=bool(_number(row, "vital")),
+        dep_formula=_optional(row, "dep_formula"),
+        deps=tuple(deps[name] for name in sorted(deps, key=byte_order)),
+        categories=ordered("categories"),
+        users=ordered("users"),
+        groups=ordered("groups"),
+        shlibs_required=ordered("shlibs_required"),
+        shlibs_required_ignore=ordered("shlibs_required_ignore"),
+        shlibs_provided=ordered("shlibs_provided"),
+        shlibs_provided_ignore=ordered("shlibs_provided_ignore"),
+        conflicts=ordered("conflicts"),
+        provides=ordered("provides"),
+        requires=ordered("requires"),
+        options=_sorted_pairs(parts.options.get(number, ())),
+        annotations=_sorted_pairs(annotations.items()),
+        files=_by_path(parts.files.get(number, ())),
+        directories=_by_path(parts.directories.get(number, ())),
+        config=tuple(sorted((path for path, _ in parts.config.get(number, ())), key=byte_order)),
+        scripts=_by_kind(parts.scripts.get(number, ()), SCRIPT_TYPES),
+        lua_scripts=_by_kind(parts.lua_scripts.get(number, ()), LUA_SCRIPT_TYPES),
+        messages=parse_messages(_optional(row, "message")),
+    )
+
+
+def _sorted_pairs(pairs: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+    return tuple(sorted(pairs, key=lambda pair: byte_order(pair[0])))
+
+
+def _by_path(records: Iterable[P]) -> tuple[P, ...]:
+    return tuple(sorted(records, key=lambda record: byte_order(record.path)))
+
+
+def _by_kind(
+    scripts: Iterable[tuple[str, str]], types: Mapping[str, int]
+) -> tuple[tuple[str, str], ...]:
+    """Group scripts by kind; several of one kind stay in the order in which they run."""
+    return tuple(sorted(scripts, key=lambda script: types[script[0]]))

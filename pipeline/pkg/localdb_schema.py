@@ -5,7 +5,7 @@ Source: freebsd/pkg, libpkg/pkgdb.c (pkgdb_init) and libpkg/private/db_upgrades.
 a schema, so the wording is ours. docs/format/local-sqlite.md, rules L10 to L13.
 
 A version is what a *fresh* database of that version has. One that pkg migrated keeps objects of
-its past; `LEFTOVERS` names those that still hold columns or rows.
+its past; `LEFTOVER_TABLES` and `LEFTOVER_COLUMNS` name those that may still hold something.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ NEWEST: Final = 42
 SCHEMAS: Final = tuple(range(OLDEST, NEWEST + 1))
 """Every schema that can be read and written."""
 
-DEFAULT_SCHEMA: Final = 39
-"""See rule L3: the reasoning, and which pkg reads what."""
+DEFAULT_SCHEMA: Final = 42
+"""Every pkg reads and writes it, older ones with a warning; a pkg that is newer than a database
+cannot even list packages before it has migrated it (rule L3)."""
 
 WRITERS: Final[Mapping[int, str]] = {
     36: "1.18.0 to 2.3.1",
@@ -380,14 +381,11 @@ _FLAVORS: Final = """CREATE VIEW flavors (package_id, flavor) AS
   WHERE tag.annotation = 'flavor'"""
 """Since 41; pkg joins it to find a package's flavour."""
 
-LEFTOVERS: Final[Mapping[str, frozenset[str]]] = {
-    "packages": frozenset({"infos"}),
-    "mtree": frozenset({"id", "content"}),
-    "option_desc": frozenset({"option_desc_id", "option_desc"}),
-    "pkg_option_desc": frozenset({"package_id", "option_id", "option_desc_id"}),
-    "pkg_option_default": frozenset({"package_id", "option_id", "default_value"}),
-}
-"""Columns and tables that a migrated database may still have and that no pkg in use reads."""
+LEFTOVER_TABLES: Final = frozenset(
+    {"mtree", "option_desc", "pkg_option_desc", "pkg_option_default"}
+)
+LEFTOVER_COLUMNS: Final[Mapping[str, frozenset[str]]] = {"packages": frozenset({"infos"})}
+"""What a migrated database may still have, and no pkg in use fills."""
 
 
 def check_schema(schema: int) -> int:
@@ -414,5 +412,8 @@ def indexes(schema: int) -> tuple[Index, ...]:
 def create_statements(schema: int) -> tuple[str, ...]:
     """Return the statements that make an empty database: tables, indexes, then the view."""
     view = (_FLAVORS,) if schema in _SINCE_41 else ()
-    objects = (*tables(schema), *indexes(schema))
-    return (*(o.sql for o in objects), *view)
+    return (
+        *(table.sql for table in tables(schema)),
+        *(index.sql for index in indexes(schema)),
+        *view,
+    )

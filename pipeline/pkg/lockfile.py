@@ -8,10 +8,13 @@ Form (docs/FORMAT.md, section Lock): JSON as `canonical_json.pretty` writes it.
         request                  the part of the declaration that this answers
         architectures.<arch>
             abi
-            repositories[]       name, url, catalogue {path, digest, size}, signature {type, fingerprint}
+            repositories[]       name, url, catalogue {path, digest, size},
+                                 signature {type, fingerprint}
             packages[]           every package used, sorted by name
             images.<image>
-                packages[]       {name, asked_by}: what this image adds to its parent, in install order
+                packages[]       {name, asked_by}: what this image adds to its parent, in
+                                 install order
+                requested[]      names that the declaration asks for
                 picks[]          names of packages that only give files
 
 A lock of ours is read strictly: an unknown key is an error, so that an older version never builds
@@ -92,11 +95,17 @@ class LockedPackage:
             repository=get_required(d, str, "repository", error=LockfileError),
             repopath=get_as(d, str, _check_repopath, "repopath", error=LockfileError),
             digest=get_as(d, str, Digest.parse, "digest", error=LockfileError),
-            size=get_required(d, int, "size", error=LockfileError),
+            size=get_as(d, int, _natural, "size", error=LockfileError),
             sum=get_as(d, str, Sum.parse, "sum", error=LockfileError),
             manifestdigest=get_required(d, str, "manifestdigest", error=LockfileError),
-            flatsize=get_required(d, int, "flatsize", error=LockfileError),
+            flatsize=get_as(d, int, _natural, "flatsize", error=LockfileError),
         )
+
+
+def _natural(number: int) -> int:
+    if number < 0:
+        raise LockfileError(f"got {number}, want no negative")
+    return number
 
 
 def _check_repopath(text: str) -> str:
@@ -136,17 +145,34 @@ class LockedRepository:
     def from_dict(cls, d: Mapping[str, object]) -> LockedRepository:
         """Read the JSON form."""
         refuse_unknown(d, frozenset({"name", "url", "catalogue", "signature"}), error=LockfileError)
-        catalogue = get_required(d, dict, "catalogue", error=LockfileError)
-        signature = get_required(d, dict, "signature", error=LockfileError)
+        path, digest, size = get_as(d, dict, _catalogue, "catalogue", error=LockfileError)
+        kind, fingerprint = get_as(d, dict, _signature, "signature", error=LockfileError)
         return cls(
             name=get_required(d, str, "name", error=LockfileError),
             url=get_required(d, str, "url", error=LockfileError),
-            catalogue_path=get_required(catalogue, str, "path", error=LockfileError),
-            catalogue_digest=get_as(catalogue, str, Digest.parse, "digest", error=LockfileError),
-            catalogue_size=get_required(catalogue, int, "size", error=LockfileError),
-            signature_type=get_required(signature, str, "type", error=LockfileError),
-            fingerprint=get_required(signature, str, "fingerprint", error=LockfileError),
+            catalogue_path=path,
+            catalogue_digest=digest,
+            catalogue_size=size,
+            signature_type=kind,
+            fingerprint=fingerprint,
         )
+
+
+def _catalogue(d: Mapping[str, object]) -> tuple[str, Digest, int]:
+    refuse_unknown(d, frozenset({"path", "digest", "size"}), error=LockfileError)
+    return (
+        get_required(d, str, "path", error=LockfileError),
+        get_as(d, str, Digest.parse, "digest", error=LockfileError),
+        get_as(d, int, _natural, "size", error=LockfileError),
+    )
+
+
+def _signature(d: Mapping[str, object]) -> tuple[str, str]:
+    refuse_unknown(d, frozenset({"type", "fingerprint"}), error=LockfileError)
+    return (
+        get_required(d, str, "type", error=LockfileError),
+        get_required(d, str, "fingerprint", error=LockfileError),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -157,6 +183,19 @@ class Installed:
     asked_by: tuple[str, ...]
     """Package names, or REQUEST; sorted."""
 
+    def to_dict(self) -> dict[str, object]:
+        """Return the JSON form."""
+        return {"name": self.name, "asked_by": list(self.asked_by)}
+
+    @classmethod
+    def from_dict(cls, d: Mapping[str, object]) -> Installed:
+        """Read the JSON form."""
+        refuse_unknown(d, frozenset(cls.__slots__), error=LockfileError)
+        return cls(
+            name=get_required(d, str, "name", error=LockfileError),
+            asked_by=get_sequence_of(d, str, "asked_by", error=LockfileError),
+        )
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LockedImage:
@@ -164,30 +203,26 @@ class LockedImage:
 
     packages: tuple[Installed, ...]
     """In install order."""
+    requested: tuple[str, ...]
+    """Packages that the image names itself, its parents' among them; sorted. Others are
+    automatic."""
     picks: tuple[str, ...]
 
     def to_dict(self) -> dict[str, object]:
         """Return the JSON form."""
         return {
-            "packages": [
-                {"name": package.name, "asked_by": list(package.asked_by)}
-                for package in self.packages
-            ],
+            "packages": [package.to_dict() for package in self.packages],
+            "requested": list(self.requested),
             "picks": list(self.picks),
         }
 
     @classmethod
     def from_dict(cls, d: Mapping[str, object]) -> LockedImage:
         """Read the JSON form."""
-        refuse_unknown(d, frozenset({"packages", "picks"}), error=LockfileError)
+        refuse_unknown(d, frozenset({"packages", "requested", "picks"}), error=LockfileError)
         return cls(
-            packages=tuple(
-                Installed(
-                    name=get_required(item, str, "name", error=LockfileError),
-                    asked_by=get_sequence_of(item, str, "asked_by", error=LockfileError),
-                )
-                for item in get_sequence_of(d, dict, "packages", error=LockfileError)
-            ),
+            packages=_each(d, "packages", Installed.from_dict),
+            requested=get_sequence_of(d, str, "requested", error=LockfileError),
             picks=get_sequence_of(d, str, "picks", error=LockfileError),
         )
 
@@ -216,9 +251,11 @@ class LockedTarget:
         refuse_unknown(
             d, frozenset({"abi", "repositories", "packages", "images"}), error=LockfileError
         )
-        packages = {
-            package.name: package for package in _each(d, "packages", LockedPackage.from_dict)
-        }
+        packages: dict[str, LockedPackage] = {}
+        for package in _each(d, "packages", LockedPackage.from_dict):
+            if package.name in packages:
+                raise LockfileError(f"package {package.name!r} twice", context="packages")
+            packages[package.name] = package
         images = _map(d, "images", LockedImage.from_dict)
         for name, image in images.items():
             for used in (*(p.name for p in image.packages), *image.picks):
@@ -257,7 +294,7 @@ class LockedRelease:
         """Read the JSON form."""
         refuse_unknown(d, frozenset(cls.__slots__), error=LockfileError)
         return cls(
-            source_date_epoch=get_required(d, int, "source_date_epoch", error=LockfileError),
+            source_date_epoch=get_as(d, int, _natural, "source_date_epoch", error=LockfileError),
             request=get_required(d, dict, "request", error=LockfileError),
             architectures=_map(d, "architectures", LockedTarget.from_dict),
         )
@@ -294,7 +331,7 @@ class Lock:
                 releases=_map(d, "releases", LockedRelease.from_dict),
             )
         except FormatError as e:
-            raise LockfileError(str(e), hint=_HINT) from None
+            raise LockfileError(e.message, context=e.context, hint=_HINT) from None
 
 
 def _each(

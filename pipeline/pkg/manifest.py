@@ -8,8 +8,10 @@ Rules, stricter than pkg where pkg would install something it did not understand
 1. The document is one JSON object: UTF-8, no duplicate keys, nothing after it, at most
    `MAX_MANIFEST` bytes. UCL that is not JSON is refused; every pkg in use writes JSON.
 2. `name`, `origin`, `version`, `comment`, `desc`, `maintainer`, `www`, `prefix` are required.
-3. `desc`, keys of files and directories, config entries and shell scripts are percent-encoded;
-   a `%XX` in the last two characters stays as it is (url_decode's bound).
+3. `desc`, keys of files and directories, and shell scripts are percent-encoded; a `%XX` in the last
+   two characters stays as it is (url_decode's bound). Entries of `config` are not decoded: pkg
+   encodes them when it makes a package, but never decodes them (pkg_array), so that a name with
+   other than ASCII characters is a config file of no file.
 4. A list becomes sorted by its bytes and unique, as pkg registers it; lua scripts keep their order.
 5. Paths are absolute and normal: no empty, `.` or `..` component, no NUL, components of at most
    255 bytes, 1024 bytes in all. A trailing slash of a directory is dropped.
@@ -155,8 +157,8 @@ class PackageManifest:
     arch: str
     """The old spelling, `freebsd:15:x86:64`; empty where absent."""
     flatsize: int
-    licenselogic: str
-    """`single`, `or`, `and`."""
+    licenselogic: str | None
+    """`single`, `or`, `and`; None where absent, which pkg shows as single and stores as 0."""
     licenses: tuple[str, ...]
     vital: bool
     dep_formula: str | None
@@ -345,8 +347,10 @@ def _strings(d: Mapping[str, object], key: str, legacy: str | None = None) -> tu
     return _sorted_unique(values)
 
 
-def _license_logic(d: Mapping[str, object]) -> str:
-    value = _text(d, "licenselogic", default="single")
+def _license_logic(d: Mapping[str, object]) -> str | None:
+    if "licenselogic" not in d:
+        return None
+    value = _text(d, "licenselogic")
     if value not in _LICENSE_LOGIC:
         raise ManifestError(f"got {value!r}, want single, or, and", context="licenselogic")
     return _LICENSE_LOGIC[value]
@@ -528,7 +532,7 @@ def _directories(d: Mapping[str, object]) -> tuple[DirectoryRecord, ...]:
 
 def _config(d: Mapping[str, object]) -> tuple[str, ...]:
     try:
-        paths = [check_path(percent_decode(p)) for p in _strings(d, "config")]
+        paths = [check_path(p) for p in _strings(d, "config")]
     except FormatError as e:
         raise e if e.context else e.within("config") from None
     return _sorted_unique(paths)
@@ -557,8 +561,10 @@ def _lua_scripts(d: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
         context = f"lua_scripts.{kind}"
         if kind not in LUA_SCRIPT_KINDS:
             raise ManifestError(f"unknown kind of script {kind!r}", context="lua_scripts")
-        for text in checked(texts, list, context=context, error=ManifestError):
-            result.append((kind, _no_nul(checked(text, str, context=context, error=ManifestError), context)))
+        result += [
+            (kind, _no_nul(checked(text, str, context=context, error=ManifestError), context))
+            for text in checked(texts, list, context=context, error=ManifestError)
+        ]
     return tuple(result)
 
 

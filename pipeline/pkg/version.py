@@ -11,9 +11,9 @@ Source: freebsd/pkg 2.8.4, libpkg/pkg_version.c (split_version, get_component, p
 5. A component is (number, letter, patch). A missing number is -1; `*` is -2 and swallows the rest
    of its block. Letters a to z are 2 to 27, only the first of a run counts, case never does; no
    letter is 0 and then patch is 0; a letter without a patch number has patch -1.
-6. A run of letters that is a stage (pl, snap, alpha, beta, pre, rc) stands for its value, `pl` 0 and
-   the others their first letter's, at the start of a component. After a number it starts a new
-   component instead, hence 10alpha < 10 < 10a, and 15.0snap1 < 15.0 (since pkg 2.8).
+6. A run of letters that is a stage (pl, snap, alpha, beta, pre, rc) stands for its value, `pl` 0
+   and the others their first letter's, at the start of a component. After a number it starts a
+   new component instead, hence 10alpha < 10 < 10a, and 15.0snap1 < 15.0 (since pkg 2.8).
 7. Numbers saturate as strtol(3) and strtoul(3) do on a 64-bit machine.
 
 Versions that differ in spelling may be equal (1.0 and 1.00): equality and hash are the order's.
@@ -30,6 +30,8 @@ from pipeline.errors import FormatError
 
 _LONG_MAX: Final = (1 << 63) - 1
 _ULONG_MAX: Final = (1 << 64) - 1
+_MAX_DIGITS: Final = 20
+"""Digits of _ULONG_MAX."""
 
 _STAGES: Final = {"pl": 0, "snap": 20, "alpha": 2, "beta": 3, "pre": 17, "rc": 19}
 _FIRST_LETTER: Final = ord("a") - 2
@@ -68,25 +70,30 @@ class PkgVersion:
     def __eq__(self, other: object) -> bool:
         return self.key == other.key if isinstance(other, PkgVersion) else NotImplemented
 
-    def __lt__(self, other: PkgVersion) -> bool:
-        # The keys of any two versions compare: see _key.
+    def __lt__(self, other: object) -> bool:
         return self.key < other.key if isinstance(other, PkgVersion) else NotImplemented
 
     def __hash__(self) -> int:
         return hash(self.key)
 
 
-def _number(pattern: re.Pattern[str], text: str, position: int) -> tuple[int, int] | None:
-    """Return the number at `position`, saturated, and where it ends."""
-    match = pattern.match(text, position)
-    return (min(int(match[0]), _LONG_MAX), match.end()) if match else None
+def _saturated(digits: str, limit: int) -> int:
+    """Return the number, or `limit` where it is larger, whatever its length (rule 7)."""
+    significant = digits.lstrip("0")
+    return min(int(significant or "0"), limit) if len(significant) <= _MAX_DIGITS else limit
+
+
+def _number(text: str, position: int) -> tuple[int, int] | None:
+    """Return the number at `position`, and where it ends."""
+    match = _NUMBER_RE.match(text, position)
+    return (_saturated(match[0], _LONG_MAX), match.end()) if match else None
 
 
 def _component(block: str, position: int) -> tuple[tuple[int, int, int], int]:
     """Return the component at `position` and where the next one starts (rules 5 and 6)."""
     if block[position] == "*":
         return (-2, 0, 0), len(block)
-    number, position = _number(_NUMBER_RE, block, position) or (-1, position)
+    number, position = _number(block, position) or (-1, position)
     letters = _LETTERS_RE.match(block, position)
     letter = patch = 0
     if letters:
@@ -94,7 +101,7 @@ def _component(block: str, position: int) -> tuple[tuple[int, int, int], int]:
         if run in _STAGES and number >= 0:
             return (number, 0, 0), position
         letter = _STAGES.get(run, ord(run[0]) - _FIRST_LETTER)
-        patch, position = _number(_NUMBER_RE, block, letters.end()) or (-1, letters.end())
+        patch, position = _number(block, letters.end()) or (-1, letters.end())
     separators = _SEPARATORS_RE.match(block, position)
     assert separators is not None
     return (number, letter, patch), separators.end()
@@ -102,7 +109,7 @@ def _component(block: str, position: int) -> tuple[tuple[int, int, int], int]:
 
 def _trailing(text: str) -> int:
     match = _STRTOUL_RE.match(text)
-    return min(int(match[1]), _ULONG_MAX) if match else 0
+    return _saturated(match[1], _ULONG_MAX) if match else 0
 
 
 def _key(text: str) -> tuple[object, ...]:

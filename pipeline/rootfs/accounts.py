@@ -45,9 +45,13 @@ def _ids(data: bytes, what: str) -> dict[str, int]:
             continue
         fields = line.split(":")
         if len(fields) < 4 or not fields[2].isascii() or not fields[2].isdigit():  # noqa: PLR2004
-            raise FormatError(f"got {line[:60]!r}, want name:*:id:…", context=f"{what}, line {number}")
+            raise FormatError(
+                f"got {line[:60]!r}, want name:*:id:…", context=f"{what}, line {number}"
+            )
         if int(fields[2]) > _ID_MAX:
-            raise FormatError(f"got id {fields[2]}, want at most {_ID_MAX}", context=f"{what}, line {number}")
+            raise FormatError(
+                f"got id {fields[2]}, want at most {_ID_MAX}", context=f"{what}, line {number}"
+            )
         result.setdefault(fields[0], int(fields[2]))
     return result
 

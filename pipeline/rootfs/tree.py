@@ -2,9 +2,10 @@
 
 Rules (docs/FORMAT.md, section Tree):
 
-1. A path has one owner. A file, link or directory of a package may take over what no package owns;
-   two packages on one path are a conflict, unless both have a directory there: then the first in
-   install order owns it and its attributes stand, as in pkg's database.
+1. A path has one owner. A package may take over what its image's parent holds without a package,
+   and any directory without one. Two packages on one path are a conflict, unless both have a
+   directory there: then the first in install order owns it and its attributes stand, as in pkg's
+   database.
 2. A directory never replaces another kind, nor the other way round.
 3. Every ancestor of an entry is a directory; one that nobody brings is made, root:wheel 0755.
 4. What the declaration writes itself, or the build computes, may replace a package's file only if
@@ -126,8 +127,10 @@ class Composer:
             if (existing.kind is Kind.DIRECTORY) != (entry.kind is Kind.DIRECTORY):
                 raise self._conflict(entry, source, existing)
             if entry.kind is Kind.DIRECTORY:
-                if existing.package or kind == "keep":
+                if kind == "keep" or (existing.package and kind != "edited"):
                     return
+                if kind == "edited":
+                    entry = replace(entry, package=existing.package)
             elif not self._may_replace(existing, kind):
                 raise self._conflict(entry, source, existing)
             elif kind in _STATE and self._is_inherited(existing, entry):

@@ -41,9 +41,7 @@ class LayerResult:
         diff_id, tar_size = record.facts["diff_id"], record.facts["tar_size"]
         assert isinstance(diff_id, str)
         assert isinstance(tar_size, int)
-        return cls(
-            blob=record.outputs["layer"], diff_id=Digest.parse(diff_id), tar_size=tar_size
-        )
+        return cls(blob=record.outputs["layer"], diff_id=Digest.parse(diff_id), tar_size=tar_size)
 
 
 def _inputs(spec: Blob, compression: Compression) -> dict[str, object]:
@@ -63,6 +61,11 @@ def recall_layer(spec: Blob, compression: Compression, *, store: Store) -> Layer
     """Return the layer if it has been made already and still holds."""
     record = store.recall(STAGE, _inputs(spec, compression))
     return None if record is None else LayerResult.from_record(record)
+
+
+def forget_layer(spec: Blob, compression: Compression, *, store: Store) -> None:
+    """Remove the layer from the store."""
+    store.forget(STAGE, _inputs(spec, compression))
 
 
 def build_layer(

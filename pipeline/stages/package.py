@@ -58,6 +58,11 @@ def recall_package(package: LockedPackage, *, store: Store) -> PackageResult | N
     return None if record is None else PackageResult.from_record(record)
 
 
+def forget_package(package: LockedPackage, *, store: Store) -> None:
+    """Remove the unpacked package from the store; its archive stays."""
+    store.forget(STAGE, _inputs(package.digest, package.name, package.version))
+
+
 def unpack_package(
     package: LockedPackage, *, store: Store, suspicious: bool = False
 ) -> PackageResult:
@@ -102,9 +107,7 @@ def unpack_archive(
         )
 
     inputs = _inputs(digest, name, version)
-    return PackageResult.from_record(
-        store.memoise(STAGE, inputs, make, suspicious=suspicious)
-    )
+    return PackageResult.from_record(store.memoise(STAGE, inputs, make, suspicious=suspicious))
 
 
 def _check_identity(contents: PackageContents, name: str, version: str) -> None:

@@ -1,4 +1,4 @@
-"""The plan: a declaration and its lock, joined. Pure; says what there is to build, builds nothing."""
+"""The plan: a declaration and its lock, joined. Pure; says what there is to build."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from pipeline.declaration import (
 )
 from pipeline.errors import StaleLockError
 from pipeline.oci.platform import Platform
-from pipeline.pkg.lockfile import REQUEST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -65,7 +64,7 @@ def request_of(declaration: Declaration, release: str) -> dict[str, object]:
 
 
 def check_lock(declaration: Declaration, lock: Lock, *, what: str) -> None:
-    """Raise StaleLockError, naming the first difference, unless the lock answers the declaration."""
+    """Raise StaleLockError, naming the first difference, unless lock and declaration agree."""
     if lock.format != declaration.format:
         raise StaleLockError(
             f"{what} is of format {lock.format}, the declaration of {declaration.format}",
@@ -151,15 +150,7 @@ class ImagePlan:
     def asked_for(self) -> frozenset[str]:
         """Return the packages that this image or an ancestor asked for; the rest is automatic."""
         return frozenset(
-            p.name
-            for plan in self.lineage
-            for p in self.target.images[plan.name].packages
-            if REQUEST in p.asked_by
-        ) | frozenset(
-            name
-            for plan in self.lineage
-            for name in plan.image.packages
-            if name in self.target.packages
+            name for plan in self.lineage for name in self.target.images[plan.name].requested
         )
 
     def layer_of(self) -> dict[str, str]:

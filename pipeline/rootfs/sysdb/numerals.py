@@ -16,6 +16,7 @@ _ANY_BASE: Final = re.compile(
     rb"[ \t\n\v\f\r]*([+-]?)"
     rb"(?:0[xX](?P<hex>[0-9a-fA-F]+)|(?P<octal>0[0-7]*)|(?P<decimal>[1-9][0-9]*))"
 )
+_BASES: Final = {"hex": 16, "octal": 8, "decimal": 10}
 _MAX_DIGITS: Final = 4000
 """Python refuses to convert more decimal digits; any such number is too big anyway."""
 
@@ -36,10 +37,8 @@ def strtoul_any(text: bytes) -> int | None:
     match = _ANY_BASE.fullmatch(text)
     if match is None:
         return None
-    for group, base in (("hex", 16), ("octal", 8), ("decimal", 10)):
-        if match[group] is not None:
-            return _unsigned(match[1], _digits(match[group], base))
-    return None
+    assert match.lastgroup is not None
+    return _unsigned(match[1], _digits(match[match.lastgroup], _BASES[match.lastgroup]))
 
 
 def atol(text: bytes) -> int:

@@ -1,0 +1,188 @@
+"""Expansion of the words of a package script: what its variables are worth.
+
+Specification: POSIX.1-2024, Shell Command Language, 2.6 Word Expansions; pkg(8)'s environment as in
+freebsd/pkg 2.8.4, libpkg/scripts.c (pkg_script_run).
+
+1. A variable is worth what the script itself gave it, or what pkg gives: `PKG_ROOTDIR`,
+   `PKG_PREFIX`, `PKG_NAME`. `UNSET` names are known to be unset when an image is built. Any other
+   variable has no value that is known here and is refused.
+2. `PKG_ROOTDIR` is worth `ROOT`, which no script can spell, or `/` as on a live system.
+3. Values of expansions without quotes are split at blanks; a word of only such empty values
+   vanishes.
+4. Names of files are never generated: an unquoted `*`, `?` or `[` marks the field as a pattern.
+5. `${name%pattern}` takes characters, or characters and a `*` at the end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import ScriptError
+from pipeline.pkg.patterns import compile_glob, literal
+from pipeline.pkg.shell_words import Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.pkg.patterns import Glob
+    from pipeline.pkg.shell_words import Parameter, Part, Word
+
+ROOT: Final = "/\0root"
+"""Stands for the root directory; a script has no NUL."""
+
+UNSET: Final = frozenset(("INSTALL_AS_USER", "PKG_CHROOTED", "PKG_METALOG", "PKG_UPGRADE"))
+"""Unset where packages are installed afresh, by root, without a METALOG."""
+
+MAX_VALUE: Final = 4096
+"""Characters of an expanded word: assignments could double a value again and again."""
+
+_SPLITS: Final = " \t\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One argument."""
+
+    text: str
+    is_pattern: bool
+    """It has a `*`, `?` or `[…` that names of files would replace."""
+
+
+class Environment:
+    """Variables and arguments of a script at one moment."""
+
+    def __init__(self, variables: dict[str, str], arguments: tuple[str, ...]) -> None:
+        self.variables = variables
+        self.arguments = arguments
+        self.status: str | None = "0"
+        """`$?`; None where it depends on the image."""
+        self.stops = False
+        """`set -e` has been called."""
+
+    def copy(self) -> Environment:
+        """Return one that changes by itself."""
+        result = Environment(dict(self.variables), self.arguments)
+        result.status = self.status
+        result.stops = self.stops
+        return result
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Environment):
+            return NotImplemented
+        mine = (self.variables, self.arguments, self.stops)
+        return mine == (other.variables, other.arguments, other.stops)
+
+    __hash__ = None  # type: ignore[assignment]  # it changes
+
+    def value(self, name: str) -> str:
+        """Return what a variable or special parameter is worth.
+
+        Raises:
+            ScriptError: if nobody knows.
+        """
+        if name == "#":
+            return str(len(self.arguments))
+        if name == "?" and self.status is not None:
+            return self.status
+        if name.isdigit():
+            number = int(name) - 1
+            return self.arguments[number] if number < len(self.arguments) else ""
+        if name in self.variables:
+            return self.variables[name]
+        if name in UNSET:
+            return ""
+        raise ScriptError(f"variable {name!r} has no value that is known here")
+
+
+def expand_text(parts: Sequence[Part], environment: Environment) -> str:
+    """Expand without splitting, as in an assignment."""
+    text = "".join(
+        part.text if isinstance(part, Literal) else _parameter(part, environment) for part in parts
+    )
+    return _bounded(text)
+
+
+def expand_pattern(parts: Sequence[Part], environment: Environment) -> Glob:
+    """Expand to a pattern, as in `case`: what is quoted stands for itself."""
+    glob: Glob = ()
+    for part in parts:
+        text = part.text if isinstance(part, Literal) else _parameter(part, environment)
+        glob += literal(text) if part.quoted else compile_glob(text)
+    return glob
+
+
+def expand_words(words: Sequence[Word], environment: Environment) -> list[Field]:
+    """Expand to the fields of a command."""
+    return [field for word in words for field in _fields(word.parts, environment)]
+
+
+def _fields(parts: Sequence[Part], environment: Environment) -> list[Field]:
+    """Expand one word (rule 3)."""
+    fields: list[list[tuple[str, bool]]] = []
+    open_field = False
+    for part in parts:
+        if isinstance(part, Literal) or part.quoted:
+            text = part.text if isinstance(part, Literal) else _parameter(part, environment)
+            if not open_field:
+                fields.append([])
+            fields[-1].append((text, part.quoted))
+            open_field = True
+            continue
+        for piece, splits in _pieces(_parameter(part, environment)):
+            if splits:
+                open_field = False
+                continue
+            if not open_field:
+                fields.append([])
+            fields[-1].append((piece, False))
+            open_field = True
+    return [_field(pieces) for pieces in fields]
+
+
+def _pieces(value: str) -> list[tuple[str, bool]]:
+    """Split a value into runs of text and of blanks; the flag marks blanks."""
+    result: list[tuple[str, bool]] = []
+    for character in value:
+        splits = character in _SPLITS
+        if result and result[-1][1] is splits:
+            result[-1] = (result[-1][0] + character, splits)
+        else:
+            result.append((character, splits))
+    return result
+
+
+def _field(pieces: Sequence[tuple[str, bool]]) -> Field:
+    text = _bounded("".join(piece for piece, _ in pieces))
+    bare = "".join(piece for piece, quoted in pieces if not quoted)
+    return Field(text, "*" in bare or "?" in bare or ("[" in bare and text != "["))
+
+
+def _bounded(text: str) -> str:
+    if len(text) > MAX_VALUE:
+        raise ScriptError(f"word of {len(text)} characters, want at most {MAX_VALUE}")
+    return text
+
+
+def _parameter(part: Parameter, environment: Environment) -> str:
+    value = environment.value(part.name)
+    if part.operator == ":-":
+        return value or expand_text(part.argument, environment)
+    if part.operator == ":+":
+        return expand_text(part.argument, environment) if value else ""
+    if part.operator == "%":
+        return _without_suffix(value, expand_pattern(part.argument, environment))
+    return value
+
+
+def _without_suffix(value: str, glob: Glob) -> str:
+    """Remove the shortest suffix that matches: characters, or characters and one `*` (rule 5)."""
+    has_star = bool(glob) and glob[-1] is None
+    head = glob[:-1] if has_star else glob
+    text = "".join(item.ranges[0][0] for item in head if item is not None and item.ranges)
+    if literal(text) != head:
+        raise ScriptError("a suffix is removed by a pattern that is not understood")
+    if not has_star:
+        return value.removesuffix(text)
+    at = value.rfind(text)
+    return value if at < 0 else value[:at]

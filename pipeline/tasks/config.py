@@ -1,0 +1,69 @@
+"""doit's settings, and the project that its command line names.
+
+`doit [config=FILE] [store=DIR] [output=DIR] COMMAND`: `config` takes another declaration, `store`
+another store, `output` another layout; the defaults stand in `pipeline.tasks.project`.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from doit import get_var
+
+from pipeline.tasks.project import DEFAULT, Project
+from pipeline.tasks.reporter import Reporter
+from pipeline.tasks.state import Sha256Checker
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it."""
+
+
+def _path(name: str) -> Path | None:
+    value = get_var(name)
+    return Path(value) if value else None
+
+
+def _start_by_fork() -> None:
+    """Let doit's workers start as copies of this process: tasks hold closures.
+
+    Python 3.14 starts workers from a server on Linux; there they would have to be pickled.
+    """
+    if sys.version_info >= (3, 14) and "fork" in multiprocessing.get_all_start_methods():
+        multiprocessing.set_start_method("fork", force=True)
+
+
+def _quiet_interrupt(
+    kind: type[BaseException], value: BaseException, traceback: TracebackType | None
+) -> None:
+    """Say in one line that Ctrl-C was heard; other exceptions keep their traceback."""
+    if issubclass(kind, KeyboardInterrupt):
+        sys.stderr.write("interrupted; run the same command again to go on\n")
+        sys.stderr.flush()
+        os._exit(INTERRUPTED)
+    sys.__excepthook__(kind, value, traceback)
+
+
+_start_by_fork()
+sys.excepthook = _quiet_interrupt
+
+PROJECT: Final = Project(
+    _path("config") or Path(DEFAULT), store=_path("store"), output=_path("output")
+)
+
+DOIT_CONFIG: Final = {
+    "backend": "sqlite3",
+    "check_file_uptodate": Sha256Checker,
+    "default_tasks": ["build"],
+    "dep_file": f".doit.{PROJECT.path.stem}.db",
+    "num_process": 0 if os.cpu_count() in (None, 1) else os.cpu_count(),
+    "reporter": Reporter,
+    "verbosity": 1,
+}
+"""doit keeps its own record beside the command, one for each declaration."""

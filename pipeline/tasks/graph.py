@@ -1,0 +1,34 @@
+"""The graph, for `dodo.py`: everything that `doit` needs to know, under doit's names.
+
+Another project's dodo.py is `from pipeline.tasks.graph import *` as well.
+"""
+
+from __future__ import annotations
+
+from pipeline.tasks.build import (
+    task_build,
+    task_fetch,
+    task_image,
+    task_images,
+    task_index,
+    task_layer,
+    task_layers,
+    task_package,
+    task_tree,
+    task_update,
+)
+from pipeline.tasks.config import DOIT_CONFIG
+
+__all__ = [
+    "DOIT_CONFIG",
+    "task_build",
+    "task_fetch",
+    "task_image",
+    "task_images",
+    "task_index",
+    "task_layer",
+    "task_layers",
+    "task_package",
+    "task_tree",
+    "task_update",
+]

@@ -1,0 +1,1 @@
+"""Tests. Modules that several of them share are imported as `tests.x`."""
