@@ -18,7 +18,7 @@ from msgspec import Meta, Struct
 
 from pipeline.errors import DeclarationError, FormatError
 from pipeline.formats.algorithm import LEVELS, Algorithm
-from pipeline.pkg.manifest import check_name, check_path
+from pipeline.pkg.names import check_name, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -123,7 +123,8 @@ def _record(item: Item, contents: Mapping[str, bytes]) -> object:
     attributes["mtime"] = item.mtime
     if item.kind == tarfile.SYMTYPE:
         attributes["symlink_target"] = item.link
-        attributes["sum"] = sha256_sum(item.link.encode())
+        stripped = item.link.lstrip("/")
+        attributes["sum"] = sha256_sum(stripped.encode() + bytes(len(item.link) - len(stripped)))
     else:
         attributes["sum"] = sha256_sum(contents[item.path])
     if "SCHILY.fflags" in item.pax:

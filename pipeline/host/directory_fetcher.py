@@ -64,10 +64,8 @@ class DirectoryFetcher:
 
 def _open_regular(path: Path, what: str) -> BinaryIO:
     """Open a file without following a link or waiting for the other end of a pipe."""
-    file = os.fdopen(
-        os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC), "rb"
-    )
-    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-        file.close()
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
         raise FetchError(f"{what}: is no regular file")
-    return file
+    return os.fdopen(descriptor, "rb")

@@ -39,7 +39,7 @@ WORKERS: Final = 8
 class HashState(Protocol):
     """What `hashlib` gives."""
 
-    def update(self, data: bytes, /) -> object:
+    def update(self, data: bytes | bytearray | memoryview, /) -> object:
         """Take more bytes."""
 
     def digest(self) -> bytes:

@@ -135,7 +135,7 @@ class _Transfer:
 
     def _check_deadline(self) -> None:
         if time.monotonic() - self._started > self._seconds:
-            raise FetchError(f"{self._shown}: not complete after {self._seconds:g} s")
+            raise FetchError(f"{self._shown}: not complete after {self._seconds:.3g} s")
 
     def _check_status(self, response: Response) -> None:
         status = response.status
@@ -144,8 +144,7 @@ class _Transfer:
         elif status == _OK:
             if self._receiver.size:
                 self._receiver.restart()
-            if (length := _digits(response.header("Content-Length"))) is not None:
-                self._expect(length)
+            self._check_length(response.header("Content-Length"))
         elif status in _MISSING:
             raise NotFoundError(f"{self._shown}: not found")
         elif status == _BAD_RANGE and self._receiver.size:
@@ -157,6 +156,13 @@ class _Transfer:
             )
         else:
             raise HttpError(self._shown, status)
+
+    def _check_length(self, text: str) -> None:
+        length = _digits(text)
+        if length is not None:
+            self._expect(length)
+        elif text:  # http.client would take some of these for numbers
+            raise FetchError(f"{self._shown}: got Content-Length {text[:40]!r}, want digits")
 
     def _check_range(self, response: Response) -> None:
         match = _RANGE_RE.fullmatch(response.header("Content-Range"))

@@ -22,7 +22,7 @@ from enum import StrEnum
 from typing import ClassVar, Final, TypeAlias
 
 from pipeline.errors import ManifestError, ScriptError
-from pipeline.pkg.manifest import check_path
+from pipeline.pkg.names import check_path
 
 MAX_ID: Final = 2**32 - 2
 MAX_MODE: Final = 0o7777

@@ -156,6 +156,8 @@ def _insert(connection: apsw.Connection, table: Table, rows: Rows) -> None:
         )
     except DatabaseError as e:
         raise e.within(table.name) from None
+    except apsw.ConstraintError as e:
+        raise DatabaseError(f"two rows exclude each other: {e}", context=table.name) from None
     except OverflowError:
         raise DatabaseError("number of more than 63 bits", context=table.name) from None
 

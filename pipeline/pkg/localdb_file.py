@@ -82,6 +82,8 @@ def open_localdb(
         yield connection, schema
     except apsw.InterruptError:
         raise DatabaseError("reading it takes more work than its size explains") from None
+    except UnicodeDecodeError:
+        raise DatabaseError("a name in its schema is not UTF-8") from None
     except apsw.Error as e:
         raise DatabaseError(f"SQLite cannot read it: {e}") from e
     finally:

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
 Cell: TypeAlias = "str | int | None"
 Row: TypeAlias = "Mapping[str, Cell]"
 T = TypeVar("T")
+V = TypeVar("V")
 P = TypeVar("P", FileRecord, DirectoryRecord)
 
 _SELECT_TEXT: Final = (
@@ -172,9 +173,6 @@ class _Reader:
     def packages(self) -> tuple[InstalledPackage, ...]:
         """Return every package, sorted by name."""
         rows = sorted(self._rows("packages"), key=lambda row: byte_order(_text(row, "name")))
-        names = {_number(row, "id"): _text(row, "name") for row in rows}
-        options = self._dictionary("option", "option_id", "option")
-        tags = self._dictionary("annotation", "annotation_id", "annotation")
         parts = _Parts(
             deps=self._owned("deps", _dependency),
             files=self._owned("files", _file),
@@ -182,15 +180,14 @@ class _Reader:
             config=self._owned("config_files", _config),
             scripts=self._scripts("script", _SCRIPT_KINDS),
             lua_scripts=self._scripts("lua_script", _LUA_SCRIPT_KINDS),
-            options=self._owned(
-                "pkg_option", lambda r: (options[_number(r, "option_id")], _text(r, "value"))
+            options=self._linked(
+                "pkg_option",
+                "option_id",
+                self._dictionary("option", "option_id", "option"),
+                lambda row, option: (option, _text(row, "value")),
             ),
-            annotations=self._owned(
-                "pkg_annotation",
-                lambda r: (tags[_number(r, "tag_id")], tags[_number(r, "value_id")]),
-            ),
-            lists=self._lists()
-            | {"conflicts": self._linked("pkg_conflicts", "conflict_id", names)},
+            annotations=self._annotations(),
+            lists=self._lists({_number(row, "id"): _text(row, "name") for row in rows}),
         )
         return tuple(_package(row, parts) for row in rows)
 
@@ -213,36 +210,49 @@ class _Reader:
     def _dictionary(self, table: str, key: str, value: str) -> Mapping[int, str]:
         return {_number(row, key): _text(row, value) for row in self._rows(table)}
 
-    def _linked(self, table: str, column: str, values: Mapping[int, T]) -> Mapping[int, list[T]]:
-        """Follow links; one of pkg_conflicts may name a package that was removed since."""
+    def _linked(
+        self, table: str, column: str, values: Mapping[int, V], make: Callable[[Row, V], T]
+    ) -> Mapping[int, list[T]]:
+        """Follow links as a join does: one that leads nowhere is no row."""
         return _by_package(
-            (_number(row, "package_id"), values[_number(row, column)])
+            (_number(row, "package_id"), make(row, values[_number(row, column)]))
             for row in self._rows(table)
             if row[column] in values
         )
 
-    def _lists(self) -> dict[str, Mapping[int, list[str]]]:
-        result: dict[str, Mapping[int, list[str]]] = {}
+    def _lists(self, names: Mapping[int, str]) -> Mapping[str, Mapping[int, list[str]]]:
+        result = {"conflicts": self._linked("pkg_conflicts", "conflict_id", names, _itself)}
         for dictionary, value, links in LISTS:
             values = self._dictionary(dictionary, "id", value)
             for table, column, field in links:
                 known = table in self._tables
-                result[field] = self._linked(table, column, values) if known else {}
+                result[field] = self._linked(table, column, values, _itself) if known else {}
         return result
 
     def _directories(self) -> Mapping[int, list[DirectoryRecord]]:
         records = {_number(row, "id"): _directory(row) for row in self._rows("directories")}
-        return self._linked("pkg_directories", "directory_id", records)
+        return self._linked("pkg_directories", "directory_id", records, _itself)
 
     def _scripts(self, kind: str, kinds: Mapping[int, str]) -> Mapping[int, list[tuple[str, str]]]:
-        texts = self._dictionary(kind, f"{kind}_id", kind)
-        return self._owned(
+        return self._linked(
             f"pkg_{kind}",
-            lambda row: (
-                _known(kinds, _number(row, "type"), f"type of {kind}"),
-                texts[_number(row, f"{kind}_id")],
-            ),
+            f"{kind}_id",
+            self._dictionary(kind, f"{kind}_id", kind),
+            lambda row, text: (_known(kinds, _number(row, "type"), f"type of {kind}"), text),
         )
+
+    def _annotations(self) -> Mapping[int, list[tuple[str, str]]]:
+        texts = self._dictionary("annotation", "annotation_id", "annotation")
+        return _by_package(
+            (_number(row, "package_id"), (texts[tag], texts[value]))
+            for row in self._rows("pkg_annotation")
+            for tag, value in ((_number(row, "tag_id"), _number(row, "value_id")),)
+            if tag in texts and value in texts
+        )
+
+
+def _itself(_: Row, value: V) -> V:
+    return value
 
 
 def _dependency(row: Row) -> Dependency:

@@ -35,7 +35,7 @@ from pipeline.formats.fields import (
     get_sequence_of,
     refuse_unknown,
 )
-from pipeline.pkg.manifest import check_name, check_version
+from pipeline.pkg.names import check_name, check_version
 from pipeline.pkg.sum import Sum
 
 if TYPE_CHECKING:

@@ -38,7 +38,6 @@ _TOKEN_RE: Final = re.compile(
 )
 _ESCAPES: Final = {"\\n": "\n"}
 _HEADER: Final = "-- args: "
-_SHELLS: Final = "/etc/shells"
 _SUFFIX: Final = ".sample"
 _BLANK_RE: Final = re.compile(r"[ \t\n\v\f\r]+")
 
@@ -105,7 +104,7 @@ def _start(text: str) -> str:
 
 
 def _header(text: str) -> tuple[str, ...]:
-    """Read `-- args: …`, which must begin the script; pkg(8) splits it like a shell, we at blanks."""
+    """Read `-- args: …` at the start; pkg(8) splits it like a shell, here quotes are refused."""
     if not text.startswith(_HEADER):
         return ()
     line = text[len(_HEADER) :].partition("\n")[0]
@@ -150,7 +149,7 @@ def _match(template: Sequence[Token], tokens: Sequence[Token]) -> Mapping[str, s
         if is_hole and holes.setdefault(want.value, got.value) != got.value:
             return None
     variables = [value for name, value in holes.items() if name.startswith("V_")]
-    if len(set(variables)) < len(variables) or _WORDS.intersection(variables):
+    if len(set(variables)) < len(variables) or any(map(_WORD_RE.fullmatch, variables)):
         return None
     return holes
 
@@ -196,9 +195,9 @@ def _prefixed(name: str, prefix: str) -> str:
     return check_image_path(path)
 
 
-_WORDS: Final = frozenset(
-    "and break do else elseif end false for function goto if in local nil not or repeat return then"
-    " true until while arg assert io pkg string table".split()
+_WORD_RE: Final = re.compile(
+    "and|break|do|else|elseif|end|false|for|function|goto|if|in|local|nil|not|or|repeat|return"
+    "|then|true|until|while|arg|assert|io|pkg|pkg_metalog|print|string|table"
 )
 """Names that mean something; no variable is called so."""
 
@@ -219,8 +218,8 @@ _COPY: Final = """
 _SAMPLE: Final = (
     """
   V_args = {}
-  for V_arg in string.gmatch("$line", "%S+") do
-    table.insert(V_args, V_arg)
+  for arg in string.gmatch("$line", "%S+") do
+    table.insert(V_args, arg)
   end
   V_sample = pkg.prefixed_path(V_args[1])
   if V_args[2] == nil then

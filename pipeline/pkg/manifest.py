@@ -28,18 +28,13 @@ from typing import TYPE_CHECKING, Final
 from pipeline.errors import FormatError, ManifestError
 from pipeline.formats import canonical_json
 from pipeline.formats.fields import checked, get_optional, get_required, get_sequence_of
+from pipeline.pkg.names import byte_order, check_name, check_path, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 MAX_MANIFEST: Final = 32 << 20
 """Bytes; FreeBSD-src, the largest package there is, needs about 24 MiB."""
-
-MAX_PATH: Final = 1024
-MAX_COMPONENT: Final = 255
-
-_NAME_RE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]{0,254}")
-_VERSION_RE: Final = re.compile(r"[A-Za-z0-9._+~][A-Za-z0-9._+,~:]{0,254}")
 
 SCRIPT_KINDS: Final = (
     "pre-install",
@@ -292,20 +287,6 @@ def _text_or_number(d: Mapping[str, object], key: str) -> str:
     return _text(d, key)
 
 
-def check_name(text: str) -> str:
-    """Return a package name, or raise: it becomes part of file names and URLs."""
-    if not _NAME_RE.fullmatch(text):
-        raise ManifestError(f"got package name {text[:80]!r}, want letters, digits and ._+@~-")
-    return text
-
-
-def check_version(text: str) -> str:
-    """Return a package version, or raise: it becomes part of file names and URLs."""
-    if not _VERSION_RE.fullmatch(text):
-        raise ManifestError(f"got package version {text[:80]!r}, want letters, digits and ._+,~:")
-    return text
-
-
 def _name(d: Mapping[str, object]) -> str:
     try:
         return check_name(_text_or_number(d, "name"))
@@ -327,11 +308,6 @@ def _size(d: Mapping[str, object], key: str) -> int:
     if not 0 <= value < 1 << 63:
         raise ManifestError(f"got {value}, want 0 to 2^63-1", context=key)
     return value
-
-
-def byte_order(text: str) -> bytes:
-    """Sort key: the order of strcmp(3) over the text's bytes."""
-    return text.encode("utf-8", "surrogateescape")
 
 
 def _sorted_unique(items: Iterable[str]) -> tuple[str, ...]:
@@ -403,23 +379,6 @@ def _annotations(d: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
 
 
 # ---------------------------------------------------------------- files
-
-
-def check_path(path: str) -> str:
-    """Return a path that is absolute and normal (rule 5), or raise."""
-    if not path.startswith("/") or path == "/":
-        raise ManifestError(f"got path {path[:80]!r}, want an absolute path below /")
-    if "\0" in path:
-        raise ManifestError(f"NUL in path {path[:80]!r}")
-    raw = byte_order(path)
-    if len(raw) > MAX_PATH:
-        raise ManifestError(f"path of {len(raw)} bytes, want at most {MAX_PATH}")
-    for component in raw[1:].split(b"/"):
-        if component in (b"", b".", b".."):
-            raise ManifestError(f"got path {path[:80]!r}, want no empty, . or .. component")
-        if len(component) > MAX_COMPONENT:
-            raise ManifestError(f"path component of {len(component)} bytes, want {MAX_COMPONENT}")
-    return path
 
 
 def parse_perm(value: object) -> int:

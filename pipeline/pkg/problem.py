@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Self
 
 from pipeline.errors import ConflictError, UnsatisfiedError
 from pipeline.pkg.depends import Requirement, RequirementKind, requirements_of, shlibs_provided
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping

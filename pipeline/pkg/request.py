@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from typing import Final, Self
 
 from pipeline.errors import DeclarationError, ManifestError
-from pipeline.pkg.manifest import check_name, check_version
+from pipeline.pkg.names import check_name, check_version
 
 _GLOB_CHARACTERS: Final = frozenset("*?[\\")
 _BRACKET_RE: Final = re.compile(r"\[([!^]?)(\]?(?:[^\]\\]|\\.)*)\]", re.DOTALL)

@@ -44,7 +44,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from pipeline.pkg.explain import absent_error, conflict_error
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 from pipeline.pkg.problem import Problem, Reason, close, conflicts_among
 from pipeline.pkg.search import search_providers
 

@@ -59,6 +59,7 @@ _PLACES: Final[Mapping[str, tuple[str, ...]]] = {
     "indexinfo": ("/usr/local/bin",),
     "install": ("/usr/bin",),
     "kldxref": ("/usr/sbin",),
+    "ldconfig": ("/sbin",),
     "printf": ("/usr/bin",),
     "pw": ("/usr/sbin",),
     "pwd_mkdb": ("/usr/sbin",),
@@ -212,6 +213,15 @@ def _service(arguments: Sequence[str]) -> Outcome:
     return Outcome(effects=(Ldconfig(),))
 
 
+def _ldconfig(arguments: Sequence[str]) -> Outcome:
+    """`ldconfig -m` of ports before 2018; of a directory that the hints always have."""
+    options, operands = read_options(arguments, flags="m")
+    if "m" not in options:
+        raise ScriptError("ldconfig wants -m")
+    expect_path(read_operands(operands, 1)[0], "/usr/local/lib")
+    return Outcome(effects=(Ldconfig(),))
+
+
 # ---------------------------------------------------------------- files
 
 
@@ -265,6 +275,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], Outcome]]] = {
     "indexinfo": _indexinfo,
     "install": _install,
     "kldxref": _kldxref,
+    "ldconfig": _ldconfig,
     "printf": _nothing,
     "pw": run_pw,
     "pwd_mkdb": _pwd_mkdb,

@@ -32,8 +32,8 @@ from pipeline.pkg.script_accounts import is_member
 from pipeline.pkg.script_arguments import Query, Question, image_path, negated, read_number
 from pipeline.pkg.script_commands import program_name, run_command
 from pipeline.pkg.script_expand import Field, expand_pattern, expand_text, expand_words
-from pipeline.pkg.shell import AndOr, Case, Command, If, Pipeline, Subshell, shown
-from pipeline.pkg.shell_words import not_understood
+from pipeline.pkg.shell import AndOr, Case, Command, If, Pipeline, Subshell
+from pipeline.pkg.shell_words import not_understood, shown
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -18,7 +18,7 @@ from resolvelib.resolvers import ResolutionImpossible, ResolutionTooDeep
 from pipeline.errors import ResolutionError
 from pipeline.pkg.depends import RequirementKind, shlibs_provided
 from pipeline.pkg.explain import dead_end_error
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 from pipeline.pkg.problem import Reason, close
 
 if TYPE_CHECKING:
@@ -129,33 +129,18 @@ class _Provider(AbstractProvider[_Wish, _Pin, _Key]):
     def identify(self, requirement_or_candidate: _Wish | _Pin) -> _Key:
         return requirement_or_candidate.key
 
-    def narrow_requirement_selection(
-        self,
-        identifiers: Iterable[_Key],
-        resolutions: Mapping[_Key, _Pin],  # noqa: ARG002
-        candidates: Mapping[_Key, Iterator[_Pin]],
-        information: Mapping[_Key, Iterator[RequirementInformation[_Wish, _Pin]]],  # noqa: ARG002
-        backtrack_causes: Sequence[RequirementInformation[_Wish, _Pin]],  # noqa: ARG002
-    ) -> Iterable[_Key]:
-        """Packages come before choices, and choices among few before others (rule 5)."""
-
-        def urgency(key: _Key) -> tuple[int, str, bytes]:
-            is_package = key.kind is RequirementKind.DEP
-            options = 0 if is_package else sum(1 for _ in candidates[key])
-            return options, key.kind, byte_order(key.text)
-
-        return (min(identifiers, key=urgency),)
-
     def get_preference(
         self,
         identifier: _Key,
-        resolutions: Mapping[_Key, _Pin],
+        resolutions: Mapping[_Key, _Pin],  # noqa: ARG002 - resolvelib's signature
         candidates: Mapping[_Key, Iterator[_Pin]],
-        information: Mapping[_Key, Iterator[RequirementInformation[_Wish, _Pin]]],
-        backtrack_causes: Sequence[RequirementInformation[_Wish, _Pin]],
-    ) -> int:
-        """Never asked: `narrow_requirement_selection` leaves one key."""
-        raise NotImplementedError
+        information: Mapping[_Key, Iterator[RequirementInformation[_Wish, _Pin]]],  # noqa: ARG002
+        backtrack_causes: Sequence[RequirementInformation[_Wish, _Pin]],  # noqa: ARG002
+    ) -> tuple[int, str, bytes]:
+        """Settle packages before choices, and choices among few before others (rule 5)."""
+        is_package = identifier.kind is RequirementKind.DEP
+        options = 0 if is_package else sum(1 for _ in candidates[identifier])
+        return options, identifier.kind, byte_order(identifier.text)
 
     def find_matches(
         self,

@@ -23,8 +23,10 @@ from pipeline.pkg.shell_words import (
     Part,
     Token,
     Word,
+    line_at,
     not_understood,
     scan,
+    shown,
 )
 
 if TYPE_CHECKING:
@@ -127,12 +129,6 @@ def parse_shell(text: str) -> tuple[Statement, ...]:
     return _Parser(text).script()
 
 
-def shown(source: str) -> str:
-    """Return source text in one short line, for people."""
-    line = " ".join(source.split())
-    return line if len(line) <= 160 else line[:157] + "..."  # noqa: PLR2004
-
-
 class _Parser:
     """Recursive descent over the tokens."""
 
@@ -170,8 +166,7 @@ class _Parser:
         if not self._tokens:
             return not_understood(what, line=1)
         token = self._tokens[min(index, len(self._tokens) - 1)]
-        end = self._text.find("\n", token.end)
-        source = self._text[self._text.rfind("\n", 0, token.start) + 1 : end if end > 0 else None]
+        source = line_at(self._text, token.start)
         return not_understood(f"{what} in {shown(source)!r}", line=token.line)
 
     def _unexpected(self) -> ScriptError:

@@ -101,6 +101,18 @@ def not_understood(what: str, *, line: int) -> ScriptError:
     return ScriptError(what, context=f"line {line}")
 
 
+def shown(source: str) -> str:
+    """Return source text in one short line, for people."""
+    line = " ".join(source.split())
+    return line if len(line) <= 160 else line[:157] + "..."  # noqa: PLR2004
+
+
+def line_at(text: str, offset: int) -> str:
+    """Return the line of a text that has an offset."""
+    end = text.find("\n", offset)
+    return text[text.rfind("\n", 0, offset) + 1 : end if end >= 0 else None]
+
+
 def scan(text: str) -> tuple[Token, ...]:
     """Split a script into tokens.
 
@@ -153,7 +165,8 @@ class _Scanner:
         return taken
 
     def _error(self, what: str) -> ScriptError:
-        return not_understood(what, line=self._line)
+        source = line_at(self._text, min(self._at, len(self._text) - 1))
+        return not_understood(f"{what} in {shown(source)!r}", line=self._line)
 
     def _skip_blanks(self) -> bool:
         """Skip blanks and comments; say whether anything is left."""

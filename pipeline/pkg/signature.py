@@ -91,19 +91,26 @@ def read_signed_archive(source: BinaryIO, member: str, *, limit: int, what: str)
         TooLargeError: the content is larger than `limit`.
         SignatureError: a signature is empty, oversized, or one of too many.
     """
+    try:
+        stream = open_decompressed(source, limit=limit + _OVERHEAD, what=what)
+        return _read_members(TarReader(stream), member, limit=limit, what=what)
+    except ArchiveError as e:
+        raise e.within(what) from None
+
+
+def _read_members(reader: TarReader, member: str, *, limit: int, what: str) -> SignedArchive:
     payload: bytes | None = None
     signatures: dict[str, bytes] = {}
-    reader = TarReader(open_decompressed(source, limit=limit + _OVERHEAD, what=what))
     for count, entry in enumerate(reader):
         if count >= _MAX_MEMBERS:
-            raise ArchiveError(f"more than {_MAX_MEMBERS} members", context=what)
+            raise ArchiveError(f"more than {_MAX_MEMBERS} members")
         is_signature = entry.name == _SIGNATURE or entry.name.endswith((".sig", ".pub"))
         if entry.name != member and not is_signature:
             continue
         if entry.kind != REGULAR:
-            raise ArchiveError(f"member {entry.name!r} is no regular file", context=what)
+            raise ArchiveError(f"member {entry.name!r} is no regular file")
         if entry.name in signatures or (entry.name == member and payload is not None):
-            raise ArchiveError(f"member {entry.name!r} twice", context=what)
+            raise ArchiveError(f"member {entry.name!r} twice")
         if entry.name == member:
             if entry.size > limit:
                 raise TooLargeError(f"{what}: {member}", limit)
@@ -115,7 +122,7 @@ def read_signed_archive(source: BinaryIO, member: str, *, limit: int, what: str)
             )
         signatures[entry.name] = reader.read()
     if payload is None:
-        raise ArchiveError(f"no member {member!r}", context=what)
+        raise ArchiveError(f"no member {member!r}")
     return SignedArchive(payload=payload, signatures=signatures)
 
 

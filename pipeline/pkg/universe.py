@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final, Self
 from pipeline.errors import PackagesiteError
 from pipeline.pkg.abi import osversion_of
 from pipeline.pkg.depends import RequirementKind, shlibs_provided
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 from pipeline.pkg.version import PkgVersion
 
 if TYPE_CHECKING:

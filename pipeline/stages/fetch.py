@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.host.fetch import WantedFile, fetch_all
-from pipeline.host.progress import Downloads
-from pipeline.host.repository_url import open_fetcher
 from pipeline.host.store import Blob, Record
 
 if TYPE_CHECKING:
@@ -74,6 +71,10 @@ def download(
     """Fetch archives, each from the URL beside it."""
     if not packages:
         return
+    from pipeline.host.fetch import WantedFile, fetch_all  # noqa: PLC0415  - only with work to do
+    from pipeline.host.progress import Downloads  # noqa: PLC0415
+    from pipeline.host.repository_url import open_fetcher  # noqa: PLC0415
+
     fetchers: Mapping[str, Fetcher] = {
         url: open_fetcher(url, base=root) for url in sorted({url for url, _ in packages})
     }

@@ -6,14 +6,10 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pipeline.formats import mtree
 from pipeline.formats.algorithm import GZIP_MEMBER, ZSTD_JOB_SIZE, Algorithm
-from pipeline.formats.compression import encoder_versions, open_compressor
 from pipeline.formats.digest import Digest, HashingWriter
 from pipeline.host.store import Blob, Record
-from pipeline.host.toolchain import code_digest
-from pipeline.oci.layer import layer_size, write_layer
-from pipeline.stages.content import ContentSource
+from pipeline.host.toolchain import code_digest, encoder_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -50,7 +46,7 @@ def _inputs(spec: Blob, compression: Compression) -> dict[str, object]:
         "compression": {
             "algorithm": compression.algorithm,
             "level": compression.effective_level,
-            "encoder": encoder_versions().get(compression.algorithm, "none"),
+            "encoder": encoder_version(compression.algorithm),
             "unit": GZIP_MEMBER if compression.algorithm == "gzip" else ZSTD_JOB_SIZE,
         },
         "code": code_digest(),
@@ -87,6 +83,11 @@ def build_layer(
     """
 
     def make() -> Record:
+        from pipeline.formats import mtree  # noqa: PLC0415  - only where there is work
+        from pipeline.formats.compression import open_compressor  # noqa: PLC0415
+        from pipeline.oci.layer import layer_size, write_layer  # noqa: PLC0415
+        from pipeline.stages.content import ContentSource  # noqa: PLC0415
+
         # (1) what is in it
         entries = mtree.parse_spec(store.read(spec.digest))
         size = layer_size(entries)

@@ -9,11 +9,11 @@ from pipeline.errors import DigestMismatchError
 from pipeline.formats import mtree
 from pipeline.host.store import Blob, Record
 from pipeline.host.toolchain import code_digest
-from pipeline.pkg.archive import PackageContents, read_package
 
 if TYPE_CHECKING:
     from pipeline.formats.digest import Digest
     from pipeline.host.store import Store
+    from pipeline.pkg.archive import PackageContents
     from pipeline.pkg.lockfile import LockedPackage
 
 STAGE: Final = "package"
@@ -87,6 +87,8 @@ def unpack_archive(
     """Do the same for an archive that no lock pins yet."""
 
     def make() -> Record:
+        from pipeline.pkg.archive import read_package  # noqa: PLC0415  - only where there is work
+
         # (1) unpack, hashing each file against its own sum on the way
         with store.open(digest) as source, store.writer() as payload:
             size = source.seek(0, 2)

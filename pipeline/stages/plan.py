@@ -13,19 +13,35 @@ from pipeline.declaration import (
     Image,
     applies,
 )
-from pipeline.errors import StaleLockError
+from pipeline.errors import FormatError, StaleLockError
 from pipeline.oci.platform import Platform
+from pipeline.pkg.lockfile import Lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
-    from pipeline.pkg.lockfile import Lock, LockedPackage, LockedTarget
+    from pipeline.pkg.lockfile import LockedPackage, LockedTarget
 
 DIRECTORIES: Final = "directories"
 PACKAGES: Final = "packages"
 STATE: Final = "state"
 
 _UPDATE: Final = "run `doit update`, review the lock and commit it"
+
+
+def read_lock(path: Path) -> Lock | None:
+    """Read a lock, None if there is none.
+
+    Raises:
+        LockfileError: it cannot be read.
+    """
+    try:
+        return Lock.parse(path.read_bytes())
+    except FileNotFoundError:
+        return None
+    except FormatError as e:
+        raise e.within(str(path)) from None
 
 
 def picked_packages(image: Image, release: str) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ from pipeline.host.fetch import WantedFile, fetch_all
 from pipeline.host.progress import Downloads
 from pipeline.host.repository_url import expand_url, open_fetcher, url_variables
 from pipeline.host.store import write_atomically
-from pipeline.pkg.abi import Abi
+from pipeline.pkg.abi import Abi, highest_osversion
 from pipeline.pkg.lockfile import (
     REQUEST,
     Installed,
@@ -35,7 +35,7 @@ from pipeline.pkg.universe import Universe
 from pipeline.pkg.version import PkgVersion
 from pipeline.stages.catalogue import FetchedCatalogue, RepositorySettings, fetch_catalogue
 from pipeline.stages.package import unpack_archive
-from pipeline.stages.plan import picked_packages, request_of
+from pipeline.stages.plan import picked_packages, read_lock, request_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -71,20 +71,6 @@ class UpdateResult:
     lock: Lock
     changes: tuple[str, ...]
     """Lines for people; empty if nothing changed."""
-
-
-def read_lock(path: Path) -> Lock | None:
-    """Read a lock, None if there is none.
-
-    Raises:
-        LockfileError: it cannot be read.
-    """
-    try:
-        return Lock.parse(path.read_bytes())
-    except FileNotFoundError:
-        return None
-    except FormatError as e:
-        raise e.within(str(path)) from None
 
 
 def update_lock(
@@ -161,7 +147,12 @@ def _resolve_target(
         fetch_catalogue(_settings(declaration, name, abi, root), fetchers[name])
         for name in names
     )
-    universe = Universe.build([c.catalogue for c in catalogues], abi=abi)
+    major, _, minor = release.partition(".")
+    universe = Universe.build(
+        [c.catalogue for c in catalogues],
+        abi=abi,
+        osversion=highest_osversion(int(major), int(minor)),
+    )
     chosen: dict[str, Candidate] = {}
     images: dict[str, LockedImage] = {}
     chains: dict[str, tuple[PackageManifest, ...]] = {}

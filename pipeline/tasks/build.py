@@ -49,7 +49,6 @@ from pipeline.stages.tree import (
     recall_tree,
     tree_inputs,
 )
-from pipeline.stages.update import update_lock
 from pipeline.tasks.config import PROJECT
 from pipeline.tasks.reporter import add_summary, add_warning, say
 from pipeline.tasks.state import Work, execute, is_current, run
@@ -185,6 +184,8 @@ def task_update() -> Task:
 
 
 def _update() -> object:
+    from pipeline.stages.update import update_lock  # noqa: PLC0415  - slow to import
+
     def action() -> None:
         result = update_lock(
             PROJECT.declaration,

@@ -10,8 +10,7 @@ from pipeline.declaration import Declaration, parse_declaration
 from pipeline.errors import ConfigurationError, PipelineError, StaleLockError
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.store import Store
-from pipeline.stages.plan import Plan, check_lock, make_plan
-from pipeline.stages.update import read_lock
+from pipeline.stages.plan import Plan, check_lock, make_plan, read_lock
 
 DEFAULT: Final = "images.toml"
 

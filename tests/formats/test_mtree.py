@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -24,6 +25,9 @@ from pipeline.formats.mtree import (
 from pipeline.pkg.archive import read_package
 from tests.archives import Memory
 from tests.programs import require_program
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 
@@ -203,55 +207,63 @@ def test_unknown_escapes_are_refused(text):
         decode_name(text)
 
 
-def _awkward_names() -> list[bytes]:
-    return [bytes([b, 0x31]) for b in range(1, 256) if b != 0x2F]
+def _touch(folder: Path, names: Iterable[bytes]) -> None:
+    folder.mkdir()
+    for name in names:
+        (folder / name.decode("utf-8", "surrogateescape")).touch()
+
+
+def _names(spec: bytes) -> set[bytes]:
+    lines = (line.split() for line in spec.splitlines())
+    found = (words[0] for words in lines if words and not words[0].startswith((b"#", b"/", b"..")))
+    return {decode_name(name.removeprefix(b"./")) for name in found} - {b"."}
+
+
+ALL_NAMES = [bytes([b, 0x31]) for b in range(1, 256) if b != ord("/")]
+"""Every byte that a name may have, before a digit."""
 
 
 def test_names_that_mtree_writes_are_read(tmp_path):
-    """NetBSD's mtree -c escapes names with vis(3): each byte comes back."""
-    program = require_program("mtree")
-    for name in _awkward_names():
-        Path(tmp_path / name.decode("utf-8", "surrogateescape")).touch()
+    """mtree -c escapes with vis(3), VIS_CSTYLE; its `\\M-x` and `\\^x` are not C-style: refused."""
+    names = [n for n in ALL_NAMES if 0x20 <= n[0] < 0x7F or n[0] in b"\a\b\f\n\r\t\v"]
+    _touch(tmp_path / "t", names)
     made = subprocess.run(
-        [program, "-c", "-C", "-k", "type", "-p", str(tmp_path)], capture_output=True, check=True
+        [require_program("mtree"), "-c", "-k", "type", "-p", str(tmp_path / "t")],
+        capture_output=True,
+        check=True,
     ).stdout
-    got = {
-        decode_name(line.split(b" ")[0].removeprefix(b"./"))
-        for line in made.splitlines()
-        if line.startswith(b"./")
-    }
-    assert got == set(_awkward_names())
+    assert _names(made) == set(names)
 
 
-def test_names_that_we_write_are_read_by_mtree_and_bsdtar(tmp_path):
-    """The other direction: mtree -f finds every file, bsdtar lists every name."""
-    for name in _awkward_names():
-        path = tmp_path / "t" / name.decode("utf-8", "surrogateescape")
-        path.parent.mkdir(exist_ok=True)
-        path.touch()
-    spec = b"#mtree\n. type=dir\n" + b"".join(
-        b"./" + encode_name(name) + b" type=file\n" for name in _awkward_names()
-    )
-    (tmp_path / "spec").write_bytes(spec)
+def test_names_that_we_write_are_read_by_mtree(tmp_path):
+    """mtree -f finds every file; Debian's takes `*`, `?`, `[` for patterns even when escaped."""
+    names = [n for n in ALL_NAMES if n[0] not in b"*?["]
+    _touch(tmp_path / "t", names)
+    spec = [b"./" + encode_name(name) + b" type=file\n" for name in names]
+    (tmp_path / "spec").write_bytes(b"#mtree\n. type=dir\n" + b"".join(spec))
     checked = subprocess.run(
         [require_program("mtree"), "-f", str(tmp_path / "spec"), "-p", str(tmp_path / "t")],
         capture_output=True,
         check=False,
     )
     assert (checked.returncode, checked.stdout) == (0, b"")
+
+
+def test_names_that_we_write_are_read_by_bsdtar(tmp_path):
+    """libarchive reads every name and writes it as we do."""
+    spec = [b"./" + encode_name(name) + b" type=file\n" for name in sorted(ALL_NAMES)]
+    (tmp_path / "spec").write_bytes(b"#mtree\n" + b"".join(spec))
     listed = subprocess.run(
-        [require_program("bsdtar"), "-cf", "-", "--format=mtree", "--options=mtree:!all,mtree:type"]
-        + [f"@{tmp_path / 'spec'}"],
+        [
+            require_program("bsdtar"),
+            *("-cf", "-", "--format=mtree", "--options=mtree:!all,mtree:type"),
+            f"@{tmp_path / 'spec'}",
+        ],
         capture_output=True,
         check=True,
         env={"LC_ALL": "C"},
     ).stdout
-    got = {
-        decode_name(line.split(b" ")[0].removeprefix(b"./"))
-        for line in listed.splitlines()
-        if line.startswith(b"./")
-    }
-    assert got == set(_awkward_names())
+    assert _names(listed) == set(ALL_NAMES)
 
 
 # ---------------------------------------------------------------- BSD.*.dist
@@ -357,13 +369,20 @@ def _golden_dist_files() -> dict[str, bytes]:
 def test_the_dist_files_of_a_package_are_read_as_mtree_reads_them(tmp_path):
     """mtree -C rewrites a hierarchical file to full paths: the same directories, modes, owners."""
     program = require_program("mtree")
+    users = {"root", "uucp", "daemon", "man", "news", "bin", "unbound", "ntpd", "auditdistd"}
+    (tmp_path / "master.passwd").write_text(
+        "".join(f"{name}:*:{i}:0::0:0:x:/:/bin/sh\n" for i, name in enumerate(sorted(users)))
+    )
+    groups = sorted(users | {"wheel", "audit", "mail", "games", "dialer", "operator", "authpf"})
+    (tmp_path / "group").write_text("".join(f"{name}:*:{i}:\n" for i, name in enumerate(groups)))
     files = _golden_dist_files()
     assert len(files) >= 5
     for name, data in sorted(files.items()):
         got = parse_dist(data)
         (tmp_path / name).write_bytes(data)
         listed = subprocess.run(
-            [program, "-C", "-f", str(tmp_path / name), "-k", "type,mode,uname,gname"],
+            [program, "-N", str(tmp_path), "-C", "-f", name, "-k", "type,mode,uname,gname"],
+            cwd=tmp_path,
             capture_output=True,
             check=True,
         ).stdout

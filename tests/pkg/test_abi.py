@@ -28,7 +28,7 @@ AMD64 = Abi("FreeBSD", 15, "amd64")
         ("FreeBSD:15:powerpc64le", "freebsd:15:powerpc:64:el"),
     ],
 )
-def test_both_spellings_are_read_and_written(text, legacy):
+def test_both_spellings_are_read_and_written(text: str, legacy: str) -> None:
     """libpkg/pkg_abi.c, machine_arch_translation."""
     abi = Abi.parse(text)
     assert str(abi) == text
@@ -51,7 +51,7 @@ def test_both_spellings_are_read_and_written(text, legacy):
         "freebsd:15:amd65",
     ],
 )
-def test_what_is_no_abi_is_refused(text):
+def test_what_is_no_abi_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="ABI"):
         Abi.parse(text)
 
@@ -73,7 +73,7 @@ def test_what_is_no_abi_is_refused(text):
         "FREEBSD:15:AMD64",
     ],
 )
-def test_pattern_fits(pattern):
+def test_pattern_fits(pattern: str) -> None:
     assert AMD64.matches(pattern)
 
 
@@ -92,7 +92,7 @@ def test_pattern_fits(pattern):
         "NetBSD:*",
     ],
 )
-def test_pattern_does_not_fit(pattern):
+def test_pattern_does_not_fit(pattern: str) -> None:
     """`FreeBSD:1` is a prefix, which pkg would accept; a component is whole or a glob here."""
     assert not AMD64.matches(pattern)
 
@@ -108,28 +108,28 @@ def test_pattern_does_not_fit(pattern):
         ("FreeBSD:15:amd64", "FreeBSD:15:amd64"),
     ],
 )
-def test_old_spelling_is_translated(pattern, modern):
+def test_old_spelling_is_translated(pattern: str, modern: str) -> None:
     assert modern_spelling(pattern) == modern
 
 
 @pytest.mark.parametrize(("text", "value"), [("1500068", 1500068), ("0001", 1)])
-def test_osversion_is_read(text, value):
+def test_osversion_is_read(text: str, value: int) -> None:
     assert parse_osversion(text) == value
     assert osversion_of(record("a", annotations={"FreeBSD_version": text}).manifest) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1500068 ", "15.0", str(2**31), "9" * 5000])
-def test_what_is_no_osversion_is_refused(text):
+def test_what_is_no_osversion_is_refused(text: str) -> None:
     """strtonum(3) with 1 and INT_MAX."""
     with pytest.raises(FormatError, match="FreeBSD_version"):
         parse_osversion(text)
 
 
-def test_osversion_may_be_absent():
+def test_osversion_may_be_absent() -> None:
     assert osversion_of(record("a", annotations={"flavor": "py311"}).manifest) is None
 
 
-def test_highest_osversion_of_a_release():
+def test_highest_osversion_of_a_release() -> None:
     """sys/param.h: major * 100000 + minor * 1000 + a count of changes."""
     assert highest_osversion(15, 0) == 1500999
     assert highest_osversion(14, 3) == 1403999

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 
 from fixtures.resolve.small import record
@@ -14,12 +16,15 @@ from pipeline.pkg.depends import (
     shlibs_provided,
 )
 
+if TYPE_CHECKING:
+    from pipeline.pkg.manifest import PackageManifest
 
-def texts(**fields):
-    return [str(r) for r in requirements_of(record("self", **fields).manifest)]
+
+def texts(**fields: object) -> list[str]:
+    return [str(r) for r in requirements_of(record("self", "1.0", **fields).manifest)]
 
 
-def test_requirements_stand_in_the_order_deps_formula_shlibs_requires():
+def test_requirements_stand_in_the_order_deps_formula_shlibs_requires() -> None:
     assert texts(
         requires=["mta"], shlibs_required=["libb.so", "liba.so"], dep_formula="x", deps=["z", "y"]
     ) == [
@@ -32,13 +37,13 @@ def test_requirements_stand_in_the_order_deps_formula_shlibs_requires():
     ]
 
 
-def test_version_of_a_dependency_is_no_condition():
-    """deps name a version for information only; pkg installs with any."""
+def test_version_of_a_dependency_is_no_condition() -> None:
+    """Dependencies name a version for information only; pkg installs with any."""
     (requirement,) = requirements_of(record("a", deps=["fine"]).manifest)
     assert requirement.is_satisfied_by(record("fine", "0.1").manifest)
 
 
-def test_what_a_package_provides_itself_it_does_not_require():
+def test_what_a_package_provides_itself_it_does_not_require() -> None:
     assert (
         texts(
             deps=["self"],
@@ -54,7 +59,7 @@ def test_what_a_package_provides_itself_it_does_not_require():
     )
 
 
-def test_ignored_library_is_not_provided_to_others():
+def test_ignored_library_is_not_provided_to_others() -> None:
     manifest = record(
         "a", shlibs_provided=["a.so", "b.so"], shlibs_provided_ignore=["b.so"]
     ).manifest
@@ -73,7 +78,9 @@ def test_ignored_library_is_not_provided_to_others():
         (Requirement(RequirementKind.REQUIRES, "mta"), record("x", provides=["mta"]).manifest),
     ],
 )
-def test_requirement_is_satisfied_by_equal_text(requirement, manifest):
+def test_requirement_is_satisfied_by_equal_text(
+    requirement: Requirement, manifest: PackageManifest
+) -> None:
     assert requirement.is_satisfied_by(manifest)
     assert not requirement.is_satisfied_by(record("y").manifest)
 
@@ -95,7 +102,7 @@ def test_requirement_is_satisfied_by_equal_text(requirement, manifest):
         ("py311-greet > 1", ["py311-greet > 1"]),
     ],
 )
-def test_formula_is_read(formula, clauses):
+def test_formula_is_read(formula: str, clauses: list[str]) -> None:
     assert [" | ".join(map(str, clause)) for clause in parse_formula(formula)] == clauses
 
 
@@ -103,12 +110,12 @@ def test_formula_is_read(formula, clauses):
     "formula",
     ["", " ", ",a", "a |", "a, , b", "a >= ", "a >= 1 b", "a =< 1", "a ; b", "a >> 1", "a +"],
 )
-def test_broken_formula_is_refused(formula):
+def test_broken_formula_is_refused(formula: str) -> None:
     with pytest.raises(ManifestError, match="want"):
         parse_formula(formula)
 
 
-def test_broken_formula_names_its_package():
+def test_broken_formula_names_its_package() -> None:
     with pytest.raises(ManifestError, match=r"^a-1\.0\.dep_formula: got '\?'"):
         requirements_of(record("a", dep_formula="b ?").manifest)
 
@@ -134,13 +141,13 @@ def test_broken_formula_names_its_package():
         ("fine < 2 +TLS -DOCS", True),
     ],
 )
-def test_clause_is_satisfied(formula, satisfied):
+def test_clause_is_satisfied(formula: str, satisfied: bool) -> None:
     """A version compares as everywhere, its epoch first."""
     fine = record("fine", "1.0", options={"TLS": "on", "DOCS": "off"}).manifest
     (clause,) = map(Requirement.of_clause, parse_formula(formula))
     assert clause.is_satisfied_by(fine) == satisfied
 
 
-def test_portepoch_outranks_the_version_in_a_formula():
+def test_portepoch_outranks_the_version_in_a_formula() -> None:
     clause = Requirement.of_clause(parse_formula("fine < 2")[0])
     assert not clause.is_satisfied_by(record("fine", "1.0,1").manifest)

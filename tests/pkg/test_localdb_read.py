@@ -180,6 +180,7 @@ def test_leftovers_of_history_are_dropped():
     ]
     clean = build_localdb(packages, schema=39, source_date_epoch=EPOCH)
     raw = _altered(
+        "PRAGMA foreign_keys = on",
         "INSERT INTO provides (provide) VALUES ('x'), ('gone')",
         "INSERT INTO pkg_provides VALUES (1, 2)",
         "INSERT INTO requires (require) VALUES ('y')",
@@ -358,7 +359,7 @@ def test_older_schema_has_a_hint():
             "deps: a column is generated",
         ),
         (
-            ["PRAGMA foreign_keys = off", "INSERT INTO deps VALUES ('o', 'n', 'v', 77)"],
+            ["INSERT INTO deps VALUES ('o', 'n', 'v', 77)"],
             "1 rows point nowhere: deps row 1",
         ),
         (
@@ -394,6 +395,35 @@ def test_older_schema_has_a_hint():
 def test_content(statements, match):
     """What no package can say, or what would be lost, is refused with its place."""
     _refused(_altered(*statements), match)
+
+
+def test_rows_that_exclude_each_other():
+    """A schema without its constraints can hold them; what is built from it cannot."""
+    raw = _altered(
+        "DROP TABLE pkg_script",
+        "CREATE TABLE pkg_script (package_id INTEGER, type INTEGER, script_id INTEGER)",
+        "INSERT INTO script VALUES (1, 'x'), (2, 'y')",
+        "INSERT INTO pkg_script VALUES (1, 1, 1), (1, 1, 2)",
+    )
+    with pytest.raises(DatabaseError, match="pkg_script: two rows exclude each other"):
+        _canonical(raw)
+
+
+def test_links_that_lead_nowhere_are_no_rows():
+    """As in pkg's own joins."""
+    raw = _altered(
+        "INSERT INTO pkg_script VALUES (1, 1, NULL)",
+        "INSERT INTO pkg_users VALUES (1, NULL)",
+        "INSERT INTO deps VALUES ('o', 'n', 'v', NULL)",
+    )
+    assert _parse(raw) == _parse(_altered())
+
+
+def test_schema_that_is_not_utf_8():
+    """SQLite hands out names as they are."""
+    raw = _altered("CREATE TABLE mtree (abcdef)")
+    assert _parse(raw).schema == 42
+    _refused(raw.replace(b"abcdef", b"abc\xff\xfef"), "a name in its schema is not UTF-8")
 
 
 def test_damaged_page():

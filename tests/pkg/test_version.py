@@ -22,13 +22,13 @@ def rows(name: str) -> list[list[str]]:
 def order(first: str, second: str) -> str:
     """Compare as `pkg version -t` prints it."""
     a, b = PkgVersion.parse(first), PkgVersion.parse(second)
-    assert (a == b) == (hash(a) == hash(b)), "hash follows equality, here in both directions"
+    assert a != b or hash(a) == hash(b)
     assert (a < b) + (a == b) + (a > b) == 1
-    assert (a <= b, a >= b, a != b) == (not a > b, not a < b, not a == b)
+    assert (a <= b, a >= b) == (not a > b, not a < b)
     return "<" if a < b else ">" if a > b else "="
 
 
-def test_order_is_that_of_pkg():
+def test_order_is_that_of_pkg() -> None:
     """All recorded pairs, in both directions."""
     recorded = rows("vectors.tsv")
     assert len(recorded) == 1500
@@ -38,7 +38,7 @@ def test_order_is_that_of_pkg():
     assert [row for row in recorded if order(row[1], row[0]) != flipped[row[2]]] == []
 
 
-def test_where_versions_of_pkg_disagree_the_newest_counts():
+def test_where_versions_of_pkg_disagree_the_newest_counts() -> None:
     """The columns are pkg 2.4.2, 2.7.5 and 2.8.4."""
     recorded = rows("differences.tsv")
     assert len(recorded) == 19
@@ -62,7 +62,7 @@ def test_where_versions_of_pkg_disagree_the_newest_counts():
         ["1+a", "1", "1a"],
     ],
 )
-def test_ascending(ascending):
+def test_ascending(ascending: list[str]) -> None:
     for first, second in itertools.combinations(ascending, 2):
         assert order(first, second) == "<", (first, second)
 
@@ -80,11 +80,11 @@ def test_ascending(ascending):
         ("1_x", "1"),
     ],
 )
-def test_equal_spellings_are_equal(first, second):
+def test_equal_spellings_are_equal(first: str, second: str) -> None:
     assert order(first, second) == "="
 
 
-def test_numbers_saturate():
+def test_numbers_saturate() -> None:
     """strtol(3) answers LONG_MAX, strtoul(3) ULONG_MAX, however long the number is."""
     assert order("9" * 19, "9" * 20) == "="
     assert order(str(2**63 - 1), "9" * 5000) == "="
@@ -93,18 +93,18 @@ def test_numbers_saturate():
     assert order(f"1_{2**64 - 2}", f"1_{2**64 - 1}") == "<"
 
 
-def test_text_is_kept():
+def test_text_is_kept() -> None:
     assert str(PkgVersion.parse("1.00_01")) == "1.00_01"
     assert repr(PkgVersion.parse("1.0")) == "PkgVersion(text='1.0')"
 
 
 @pytest.mark.parametrize("text", ["", "1\0"])
-def test_no_version_is_refused(text):
+def test_no_version_is_refused(text: str) -> None:
     with pytest.raises(FormatError, match="want text without NUL"):
         PkgVersion.parse(text)
 
 
-def test_other_types_do_not_compare():
+def test_other_types_do_not_compare() -> None:
     version = PkgVersion.parse("1")
     assert version != "1"
     with pytest.raises(TypeError):

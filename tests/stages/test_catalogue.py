@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 import pytest
 
 import pipeline.errors
+from fixtures.miniature.archive import Member, Packing, archive, compress
 from fixtures.miniature.repository import catalogue as pack
 from fixtures.miniature.signer import Mode, Signer, read_signer
 from pipeline.errors import (
@@ -34,7 +35,8 @@ from pipeline.formats.decompression import open_decompressed
 from pipeline.formats.digest import Digest
 from pipeline.formats.tar import TarReader
 from pipeline.host.directory_fetcher import DirectoryFetcher
-from pipeline.host.fetch import WantedFile, fetch_file
+from pipeline.host.fetch import WantedFile, fetch_all, fetch_file
+from pipeline.host.repository_url import expand_url, open_fetcher, url_variables
 from pipeline.host.store import Store
 from pipeline.pkg.abi import Abi
 from pipeline.pkg.manifest import PackageManifest
@@ -44,9 +46,10 @@ from pipeline.stages.catalogue import (
     RepositorySettings,
     fetch_catalogue,
 )
+from tests.host.loopback import serve
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from pipeline.host.fetch import Receiver
     from pipeline.pkg.catalogue import CatalogueRecord
@@ -55,6 +58,7 @@ FIXTURES = Path(__file__).parents[2] / "fixtures"
 REPOSITORIES = FIXTURES / "repositories"
 HOSTILE = FIXTURES / "hostile" / "catalogues"
 KEYS = REPOSITORIES / "keys"
+SAFE = "/:@!$&'()*+,;=~"
 AMD64 = Abi.parse("FreeBSD:15:amd64")
 
 UNSIGNED = RepositorySettings(
@@ -293,6 +297,10 @@ def signed_files(signer: Signer, data: bytes | None = None) -> dict[str, bytes]:
     return {"meta.conf": b"version = 2", "data.pkg": pack("data", content, signer)}
 
 
+def pack_members(signatures: Sequence[Member], content: bytes) -> bytes:
+    return compress(archive([*signatures, Member(name="data", content=content)]), Packing.TZST)
+
+
 def test_wrong_key() -> None:
     with pytest.raises(SignatureError, match=r"data\.pkg: the rsa signature does not verify"):
         fetch(by_key("other-rsa.pub"), REPOSITORIES / "rsa")
@@ -312,24 +320,9 @@ def test_tampered_data_is_not_parsed() -> None:
     """Not even looked at: what is signed is a catalogue, what is there is no JSON at all."""
     signer = read_signer(KEYS / "test-rsa.key", Mode.PUBKEY)
     members = signer.members("data", b"the catalogue")
-    forged = pack("data", b"}{ not JSON", _Replay(members))
-    files = {"meta.conf": b"version = 2", "data.pkg": forged}
+    files = {"meta.conf": b"version = 2", "data.pkg": pack_members(members, b"}{ not JSON")}
     with pytest.raises(SignatureError, match="does not verify"):
         fetch_catalogue(by_key("test-rsa.pub"), MemoryFetcher(files))
-
-
-class _Replay(Signer):
-    """Signs nothing, shows signatures of something else."""
-
-    __slots__ = ("_members",)
-
-    def __init__(self, members: list[Any]) -> None:
-        object.__setattr__(self, "_members", members)
-
-    def members(self, name: str, content: bytes) -> list[Any]:
-        assert (name, content)
-        held: list[Any] = self._members
-        return held
 
 
 @pytest.mark.parametrize("keep", [0, 1, 100, 1000, -1])
@@ -434,24 +427,14 @@ def test_malformed_catalogue_names_its_file() -> None:
 def test_key_comes_from_meta_conf() -> None:
     signer = read_signer(KEYS / "test-rsa.key")
     key = signer.public_key.decode()
+    content = (REPOSITORIES / "plain.data.json").read_bytes()
+    meta = f"version = 2; cert {{ type = rsa; name = data; data = {json.dumps(key)} }}"
     files = {
-        "meta.conf": f"version = 2; cert {{ type = rsa; name = data; data = {json.dumps(key)} }}",
-        "data.pkg": pack("data", (REPOSITORIES / "plain.data.json").read_bytes(), _NoKey(signer)),
+        "meta.conf": meta.encode(),
+        "data.pkg": pack_members(signer.members("data", content)[:1], content),
     }
-    raw = {name: f.encode() if isinstance(f, str) else f for name, f in files.items()}
-    fetched = fetch_catalogue(by_fingerprint("trusted"), MemoryFetcher(raw))
+    fetched = fetch_catalogue(by_fingerprint("trusted"), MemoryFetcher(files))
     assert fetched.fingerprint == signer.fingerprint
-
-
-class _NoKey(_Replay):
-    """Leaves out the .pub member."""
-
-    def __init__(self, signer: Signer) -> None:
-        object.__setattr__(self, "_members", signer)
-
-    def members(self, name: str, content: bytes) -> list[Any]:
-        signer: Signer = self._members  # type: ignore[assignment]
-        return signer.members(name, content)[:1]
 
 
 def test_directory_without_revoked(tmp_path: Path) -> None:
@@ -524,4 +507,24 @@ def test_result_does_not_depend_on_anything_else() -> None:
     first = fetch_catalogue(settings, MemoryFetcher(files))
     again = fetch_catalogue(settings, MemoryFetcher(dict(reversed(files.items()))))
     assert first == again
-    assert io.BytesIO(files["data.pkg"]).read() == files["data.pkg"]
+
+
+def test_over_http_as_from_a_directory(tmp_path: Path) -> None:
+    """The hashed layout: catalogue, then every package, over one server."""
+    with serve() as server:
+        for path in sorted((REPOSITORIES / "fingerprints").rglob("*")):
+            if path.is_file():
+                name = path.relative_to(REPOSITORIES / "fingerprints").as_posix()
+                server.files[f"/FreeBSD:15:amd64/{quote(name, safe=SAFE)}"] = path.read_bytes()
+        url = expand_url(f"pkg+{server.url}/${{ABI}}", url_variables("15.0", "amd64"))
+        fetcher = open_fetcher(url, base=tmp_path)
+        fetched = fetch_catalogue(by_fingerprint("trusted"), fetcher)
+        store = Store(tmp_path)
+        wanted = [
+            WantedFile(path=r.repopath, size=r.pkgsize, sum=r.sum, digest=None)
+            for r in fetched.catalogue.records
+        ]
+        digests = [file.digest for file in fetch_all([(fetcher, w) for w in wanted], store=store)]
+    assert fetched == fetch(by_fingerprint("trusted"), REPOSITORIES / "fingerprints")
+    for record, digest in zip(fetched.catalogue.records, digests, strict=True):
+        record.sum.verify_bytes(store.read(digest), what=record.name)

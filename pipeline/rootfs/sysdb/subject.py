@@ -6,7 +6,8 @@ Specification: OpenSSL 1.0 and later, `X509_NAME_hash_ex` and `x509_name_canon` 
 1. Each relative distinguished name becomes a SET of SEQUENCEs of type and value, sorted by their
    encoding; the SETs are concatenated without an outer SEQUENCE.
 2. A value that is a text of a common type becomes UTF-8, without white space around it, with single
-   spaces for white space within it, and ASCII letters in lower case. Others stay as they are.
+   spaces for white space within it, and ASCII letters in lower case. NumericString, BIT STRING and
+   SEQUENCE stay as they are; OpenSSL reads no others in a name.
 3. The first four bytes of the SHA-1 digest, read as a little-endian number, are the hash.
 
 The walk visits a fixed number of levels, and refuses what is not DER.
@@ -24,12 +25,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _INTEGER: Final = 0x02
+_BIT_STRING: Final = 0x03
 _OID: Final = 0x06
 _UTF8_STRING: Final = 0x0C
+_NUMERIC_STRING: Final = 0x12
 _PRINTABLE_STRING: Final = 0x13
 _T61_STRING: Final = 0x14
 _IA5_STRING: Final = 0x16
-_VISIBLE_STRING: Final = 0x1A
 _UNIVERSAL_STRING: Final = 0x1C
 _BMP_STRING: Final = 0x1E
 _SEQUENCE: Final = 0x30
@@ -41,11 +43,11 @@ _ENCODINGS: Final = {
     _PRINTABLE_STRING: "latin-1",
     _T61_STRING: "latin-1",
     _IA5_STRING: "latin-1",
-    _VISIBLE_STRING: "latin-1",
     _UNIVERSAL_STRING: "utf-32-be",
     _BMP_STRING: "utf-16-be",
 }
 """OpenSSL takes the one-byte types for Latin-1."""
+_UNCHANGED: Final = frozenset({_NUMERIC_STRING, _BIT_STRING, _SEQUENCE})
 _LONG_FORM: Final = 0x80
 _MAX_LENGTH_BYTES: Final = 4
 _HIGH_TAG: Final = 0x1F
@@ -97,18 +99,17 @@ def _canonical_rdn(der: bytes, start: int, end: int) -> bytes:
         tag, value, after_value = _read(der, after_type, last)
         if after_value != last:
             raise FormatError(f"got {last - after_value} bytes after a value of the subject")
-        attributes.append(
-            _encode(
-                _SEQUENCE,
-                der[first:after_type] + _canonical_value(tag, der[value:after_value])
-                if tag in _ENCODINGS
-                else der[first:after_value],
-            )
-        )
+        if tag in _ENCODINGS:
+            encoded = _canonical_text(tag, der[value:after_value])
+        elif tag in _UNCHANGED:
+            encoded = der[after_type:after_value]
+        else:
+            raise FormatError(f"got DER tag {tag:#04x} in the subject, want a text")
+        attributes.append(_encode(_SEQUENCE, der[first:after_type] + encoded))
     return _encode(_SET, b"".join(sorted(attributes)))
 
 
-def _canonical_value(tag: int, content: bytes) -> bytes:
+def _canonical_text(tag: int, content: bytes) -> bytes:
     encoding = _ENCODINGS[tag]
     try:
         # A BMPString has no surrogate pairs; the decoder must not join two of its units.
