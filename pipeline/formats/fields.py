@@ -58,12 +58,15 @@ def get_as(
     *,
     error: type[FormatError] = FormatError,
 ) -> V:
-    """Return parse(d[key]); an error of `parse` gets the key as its context."""
+    """Return parse(d[key]); an error of `parse` gets the key as its context, and the class."""
     value = get_required(d, kind, key, error=error)
     try:
         return parse(value)
     except FormatError as e:
-        raise e.within(key) from None
+        e.within(key)
+        raise (
+            e if isinstance(e, error) else error(e.message, context=e.context, hint=e.hint)
+        ) from None
 
 
 def get_sequence_of(

@@ -197,7 +197,7 @@ class _Parser:
         if separator in ("=", ":"):
             scanner.at += 1
             scanner.skip_in_line()
-            if scanner.peek() in ("=", ":"):
+            if scanner.peek() in ("=", ":", "#"):
                 raise scanner.error(f"got {scanner.peek()!r} after {separator!r}, want a value")
         elif separator == "#":
             raise scanner.error("a comment after a key, want a value")

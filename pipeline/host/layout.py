@@ -5,7 +5,8 @@ Specification: image-spec v1.1.1, image-layout.md.
 Several processes may publish into one layout; `index.json` is read, changed and replaced under a
 lock on the directory. Blobs are copied, so that an edit of the layout never reaches the store.
 What was verified is remembered beside the store as the store remembers its own blobs: by size,
-mtime, ctime and inode. Whatever differs is hashed again, and replaced if it is not what it should be.
+mtime, ctime and inode. Whatever differs is hashed again, and replaced if it is not what it should
+be.
 """
 
 from __future__ import annotations
@@ -20,8 +21,9 @@ from typing import TYPE_CHECKING
 from pipeline.errors import LayoutError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
+from pipeline.formats.fields import get_as
 from pipeline.host.store import copy_file, fingerprint, hash_file, write_atomically
-from pipeline.oci.descriptor import Descriptor
+from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.image import LAYOUT_BYTES, ImageIndex
 from pipeline.oci.media_type import REF_NAME
 
@@ -64,11 +66,11 @@ class Layout:
             raw = self.read(_INDEX)
         except FileNotFoundError:
             return {}
-        d = canonical_json.loads_object(raw, error=LayoutError)
-        manifests = d.get("manifests")
-        if not isinstance(manifests, list):
-            raise LayoutError("got no manifests, want a list", context=str(self.root / _INDEX))
-        descriptors = [Descriptor.from_dict(item) for item in manifests]
+        try:
+            d = canonical_json.loads_object(raw, error=LayoutError)
+            descriptors = get_descriptors(d, "manifests")
+        except LayoutError as e:
+            raise e.within(str(self.root / _INDEX)) from None
         return {
             descriptor.annotations[REF_NAME]: descriptor
             for descriptor in descriptors
@@ -201,17 +203,11 @@ class PublishedLayout(Layout):
             d = canonical_json.loads_object(
                 self.path(descriptor.digest).read_bytes(), error=LayoutError
             )
-            children = []
-            for key in ("manifests", "layers"):
-                value = d.get(key)
-                children.extend(value if isinstance(value, list) else ())
             if "manifests" in d:
-                yield from self._reachable(Descriptor.from_dict(child) for child in children)
+                yield from self._reachable(get_descriptors(d, "manifests"))
             else:
-                yield from (Descriptor.from_dict(child).digest.hex for child in children)
-                config = d.get("config")
-                if isinstance(config, dict):
-                    yield Descriptor.from_dict(config).digest.hex
+                yield from (layer.digest.hex for layer in get_descriptors(d, "layers"))
+                yield get_as(d, dict, Descriptor.from_dict, "config", error=LayoutError).digest.hex
 
 
 def _named(descriptor: Descriptor, name: str) -> Descriptor:

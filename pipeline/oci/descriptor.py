@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from pipeline.errors import LayoutError
 from pipeline.formats.digest import Digest
-from pipeline.formats.fields import get_as, get_optional, get_required
+from pipeline.formats.fields import checked, get_as, get_optional, get_required
 from pipeline.oci.platform import Platform
 
 if TYPE_CHECKING:
@@ -58,12 +58,25 @@ class Descriptor:
         size = get_required(d, int, "size", error=LayoutError)
         if size < 0:
             raise LayoutError(f"got {size}, want no negative", context="size")
-        platform = get_optional(d, dict, "platform", error=LayoutError)
+        platform = None
+        if "platform" in d:
+            platform = get_as(d, dict, Platform.from_dict, "platform", error=LayoutError)
         return cls(
             media_type=get_required(d, str, "mediaType", error=LayoutError),
             digest=get_as(d, str, Digest.parse, "digest", error=LayoutError),
             size=size,
-            platform=None if platform is None else Platform.from_dict(platform),
+            platform=platform,
             annotations=string_map(d, "annotations"),
             artifact_type=get_optional(d, str, "artifactType", error=LayoutError),
         )
+
+
+def get_descriptors(d: Mapping[str, object], key: str) -> tuple[Descriptor, ...]:
+    """Return d[key], which must be there, a list of descriptors."""
+    result = []
+    for number, item in enumerate(get_required(d, list, key, error=LayoutError)):
+        try:
+            result.append(Descriptor.from_dict(checked(item, dict, context="", error=LayoutError)))
+        except LayoutError as e:
+            raise e.within(f"{key}[{number}]") from None
+    return tuple(result)

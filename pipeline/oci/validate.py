@@ -18,8 +18,8 @@ from pipeline.formats import canonical_json, tar
 from pipeline.formats.algorithm import MAGIC, detect
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK, Digest, HashingWriter
-from pipeline.formats.fields import get_optional, get_required, get_sequence_of
-from pipeline.oci.descriptor import Descriptor
+from pipeline.formats.fields import get_as, get_optional, get_required, get_sequence_of
+from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.media_type import LAYER_TYPES, REF_NAME, ZSTD_INSTANCE, MediaType
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ class _Validator:
             return
         try:
             d = canonical_json.loads_object(data, error=LayoutError)
-            manifests = _descriptors(d, "manifests")
+            manifests = get_descriptors(d, "manifests")
         except FormatError as e:
             yield Finding(where, str(e))
             return
@@ -178,8 +178,8 @@ class _Validator:
     def _manifest(self, where: str, data: bytes, described: Descriptor) -> Iterator[Finding]:
         try:
             d = canonical_json.loads_object(data, error=LayoutError)
-            config = Descriptor.from_dict(get_required(d, dict, "config", error=LayoutError))
-            layers = _descriptors(d, "layers")
+            config = get_as(d, dict, Descriptor.from_dict, "config", error=LayoutError)
+            layers = get_descriptors(d, "layers")
         except FormatError as e:
             yield Finding(where, str(e))
             return
@@ -284,18 +284,6 @@ def _members(where: str, reader: tar.TarReader) -> Iterator[Finding]:
         seen.add(path)
         if member.name.startswith("/") or ".." in components:
             yield Finding(where, f"path {member.name!r} leaves the layer's root")
-
-
-def _descriptors(d: Mapping[str, object], key: str) -> tuple[Descriptor, ...]:
-    result = []
-    for number, item in enumerate(get_required(d, list, key, error=LayoutError)):
-        if not isinstance(item, dict):
-            raise LayoutError("want an object", context=f"{key}[{number}]")
-        try:
-            result.append(Descriptor.from_dict(item))
-        except FormatError as e:
-            raise e.within(f"{key}[{number}]") from None
-    return tuple(result)
 
 
 def _head(where: str, d: Mapping[str, object], media_type: MediaType) -> Iterator[Finding]:

@@ -60,7 +60,7 @@ class CertctlForm(StrEnum):
 def check_account(name: str) -> str:
     """Return the name of a user or group (rule 1), or raise."""
     if len(name) > _MAX_ACCOUNT or not _ACCOUNT_RE.fullmatch(name):
-        raise ScriptError(f"got account {name[:80]!r}, want a name that pw(8) accepts")
+        raise ScriptError(f"got account {name[:80]!a}, want a name that pw(8) accepts")
     return name
 
 
@@ -88,7 +88,7 @@ def check_image_path(path: str, *, root: bool = False) -> str:
     if root and path == "/":
         return path
     if not _PATH_RE.fullmatch(path):
-        raise ScriptError(f"got path {path[:80]!r}, want printable ASCII without blanks")
+        raise ScriptError(f"got path {path[:80]!a}, want printable ASCII without blanks")
     try:
         return check_path(path)
     except ManifestError as e:
@@ -98,7 +98,7 @@ def check_image_path(path: str, *, root: bool = False) -> str:
 def check_comment(text: str) -> str:
     """Return the comment of an account (rule 4), or raise."""
     if not _COMMENT_RE.fullmatch(text):
-        raise ScriptError(f"got comment {text[:80]!r}, want printable ASCII without a colon")
+        raise ScriptError(f"got comment {text[:80]!a}, want printable ASCII without a colon")
     return text
 
 
@@ -284,7 +284,7 @@ class AddUser:
         for path in (self.home, self.shell):
             check_image_path(path, root=True)
             if ":" in path:
-                raise ScriptError(f"got path {path[:80]!r}, want no colon in passwd")
+                raise ScriptError(f"got path {path[:80]!a}, want no colon in passwd")
 
     to_dict = _to_dict
 

@@ -17,7 +17,7 @@ import apsw
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.pkg.localdb_rows import database_rows
 from pipeline.pkg.localdb_schema import NEWEST, check_schema, create_statements, tables
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence

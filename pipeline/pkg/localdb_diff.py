@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.pkg.localdb_message import messages_text
 from pipeline.pkg.localdb_rows import LISTS, all_annotations
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -25,17 +25,9 @@ from pipeline.pkg.localdb_rows import (
     SCRIPT_TYPES,
 )
 from pipeline.pkg.localdb_schema import tables
-from pipeline.pkg.manifest import (
-    Dependency,
-    DirectoryRecord,
-    FileRecord,
-    PackageManifest,
-    byte_order,
-    check_name,
-    check_path,
-    check_version,
-)
+from pipeline.pkg.manifest import Dependency, DirectoryRecord, FileRecord, PackageManifest
 from pipeline.pkg.manifestdigest import legacy_arch
+from pipeline.pkg.names import byte_order, check_name, check_path, check_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

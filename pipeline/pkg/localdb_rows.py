@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.errors import DatabaseError
 from pipeline.pkg.localdb_message import messages_text
-from pipeline.pkg.manifest import LUA_SCRIPT_KINDS, SCRIPT_KINDS, byte_order
+from pipeline.pkg.manifest import LUA_SCRIPT_KINDS, SCRIPT_KINDS
+from pipeline.pkg.names import byte_order
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -64,7 +64,7 @@ def scan_lua(text: str) -> tuple[Token, ...]:
         match = _TOKEN_RE.match(text, at)
         if match is None:
             line = text.count("\n", 0, at) + 1
-            raise not_understood(f"unknown lua at {text[at : at + 20]!r}", line=line)
+            raise not_understood(f"unknown lua at {text[at : at + 20]!a}", line=line)
         at = match.end()
         kind = match.lastgroup or ""
         if kind != "skip":
@@ -91,7 +91,7 @@ def recognise_lua(text: str, *, kind: str, prefix: str) -> tuple[Effect, ...]:
         holes = _match(template, tokens)
         if holes is not None and kind == "post-install":
             return effects(holes, arguments, prefix)
-    raise not_understood(f"unknown lua script that begins with {_start(text)!r}", line=1)
+    raise not_understood(f"unknown lua script that begins with {_start(text)!a}", line=1)
 
 
 def _string(source: str) -> str:

@@ -21,7 +21,7 @@ import hashlib
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DigestMismatchError
-from pipeline.pkg.manifest import byte_order
+from pipeline.pkg.names import byte_order
 from pipeline.pkg.sum import zbase32
 
 if TYPE_CHECKING:

@@ -26,8 +26,9 @@ from pipeline.errors import FormatError, ManifestMismatchError, PackagesiteError
 from pipeline.formats import canonical_json
 from pipeline.formats.fields import checked, get_as, get_required
 from pipeline.pkg.catalogue import Catalogue, CatalogueRecord
-from pipeline.pkg.manifest import PackageManifest, byte_order
+from pipeline.pkg.manifest import PackageManifest
 from pipeline.pkg.manifestdigest import manifest_digest
+from pipeline.pkg.names import byte_order
 from pipeline.pkg.sum import Sum
 from pipeline.pkg.version import PkgVersion
 

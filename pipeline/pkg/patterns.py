@@ -114,7 +114,7 @@ def _check_length(pattern: str) -> None:
 
 
 def _refuse(pattern: str, what: str) -> ScriptError:
-    return ScriptError(f"pattern {pattern[:80]!r} not understood: {what}")
+    return ScriptError(f"pattern {pattern[:80]!a} not understood: {what}")
 
 
 def _set(pattern: str, at: int, *, escapes: bool) -> tuple[CharacterSet, int]:
@@ -311,7 +311,7 @@ class _Compiler:
             character = self._peek()
             self._at += 1
             if not character or (character.isascii() and character.isalnum()):
-                raise _refuse(self._pattern, f"a backslash and {character!r}")
+                raise _refuse(self._pattern, f"a backslash and {character!a}")
         return CharacterSet(((character, character),))
 
     # ---------------------------------------------------------------- building

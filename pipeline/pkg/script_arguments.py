@@ -73,9 +73,9 @@ def image_path(text: str) -> str:
     """Return a path of the image, `/` included (rule 2), or raise."""
     rest = text.removeprefix(ROOT)
     if rest == text and not text.startswith("/"):
-        raise ScriptError(f"got path {text[:80]!r}, want an absolute path")
+        raise ScriptError(f"got path {text[:80]!a}, want an absolute path")
     if rest and not rest.startswith("/"):
-        raise ScriptError(f"got path {text[:80]!r}, want a slash behind the root directory")
+        raise ScriptError(f"got path {text[:80]!a}, want a slash behind the root directory")
     return check_image_path(re.sub("/+", "/", rest).rstrip("/") or "/", root=True)
 
 
@@ -113,14 +113,14 @@ def read_operands(operands: Sequence[str], count: int) -> Sequence[str]:
 def read_number(text: str) -> int:
     """Return an id or another number."""
     if not _NUMBER_RE.fullmatch(text):
-        raise ScriptError(f"got id {text[:80]!r}, want a number")
+        raise ScriptError(f"got id {text[:80]!a}, want a number")
     return int(text)
 
 
 def read_mode(text: str) -> int:
     """Return permission bits."""
     if not _MODE_RE.fullmatch(text):
-        raise ScriptError(f"got mode {text[:80]!r}, want three or four octal digits")
+        raise ScriptError(f"got mode {text[:80]!a}, want three or four octal digits")
     return int(text, 8)
 
 
@@ -128,4 +128,4 @@ def expect_path(text: str, want: str) -> None:
     """Refuse any other path of the image."""
     got = image_path(text)
     if got != want:
-        raise ScriptError(f"got path {got!r}, want {want!r}")
+        raise ScriptError(f"got path {got!a}, want {want!a}")

@@ -79,7 +79,7 @@ def program_name(text: str) -> str:
         return text
     if folder in _PLACES.get(name, ()):
         return name
-    raise ScriptError(f"unknown program {text!r}")
+    raise ScriptError(f"unknown program {text!a}")
 
 
 def run_command(name: str, arguments: Sequence[str], destination: str | None) -> Outcome:
@@ -97,7 +97,7 @@ def run_command(name: str, arguments: Sequence[str], destination: str | None) ->
         return _certctl(arguments, destination)
     command = _COMMANDS.get(name)
     if command is None:
-        raise ScriptError(f"unknown command {name!r}")
+        raise ScriptError(f"unknown command {name!a}")
     return command(arguments)
 
 
@@ -182,7 +182,7 @@ def _services_mkdb(arguments: Sequence[str]) -> Outcome:
     expect_path(options["o"], "/var/db/services.db")
     source = image_path(read_operands(operands, 1)[0])
     if source not in ("/", "/etc/services"):
-        raise ScriptError(f"got path {source!r}, want '/' or '/etc/services'")
+        raise ScriptError(f"got path {source!a}, want '/' or '/etc/services'")
     argument = DIRECTORY_ARGUMENT if source == "/" else source
     effect = ServicesMkdb(argument=argument, byte_order=_byte_order(options))
     return Outcome(effects=(effect,))

@@ -34,8 +34,11 @@ ROOT: Final = "/\0root"
 UNSET: Final = frozenset(("INSTALL_AS_USER", "PKG_CHROOTED", "PKG_METALOG", "PKG_UPGRADE"))
 """Unset where packages are installed afresh, by root, without a METALOG."""
 
-MAX_VALUE: Final = 4096
-"""Characters of an expanded word: assignments could double a value again and again."""
+MAX_VALUE: Final = 1024
+"""Characters that are kept or compared, as long as a path: values could double again and again."""
+
+MAX_WORD: Final = 1 << 16
+"""Characters of an argument."""
 
 _SPLITS: Final = " \t\n"
 
@@ -92,7 +95,7 @@ class Environment:
             return self.variables[name]
         if name in UNSET:
             return ""
-        raise ScriptError(f"variable {name!r} has no value that is known here")
+        raise ScriptError(f"variable {name!a} has no value that is known here")
 
 
 def expand_text(parts: Sequence[Part], environment: Environment) -> str:
@@ -100,7 +103,7 @@ def expand_text(parts: Sequence[Part], environment: Environment) -> str:
     text = "".join(
         part.text if isinstance(part, Literal) else _parameter(part, environment) for part in parts
     )
-    return _bounded(text)
+    return _bounded(text, MAX_VALUE)
 
 
 def expand_pattern(parts: Sequence[Part], environment: Environment) -> Glob:
@@ -153,14 +156,14 @@ def _pieces(value: str) -> list[tuple[str, bool]]:
 
 
 def _field(pieces: Sequence[tuple[str, bool]]) -> Field:
-    text = _bounded("".join(piece for piece, _ in pieces))
+    text = _bounded("".join(piece for piece, _ in pieces), MAX_WORD)
     bare = "".join(piece for piece, quoted in pieces if not quoted)
     return Field(text, "*" in bare or "?" in bare or ("[" in bare and text != "["))
 
 
-def _bounded(text: str) -> str:
-    if len(text) > MAX_VALUE:
-        raise ScriptError(f"word of {len(text)} characters, want at most {MAX_VALUE}")
+def _bounded(text: str, limit: int) -> str:
+    if len(text) > limit:
+        raise ScriptError(f"word of {len(text)} characters, want at most {limit}")
     return text
 
 

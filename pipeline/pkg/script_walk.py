@@ -48,6 +48,9 @@ _ENVIRONMENT_RE: Final = re.compile(
     r"|LOGNAME|OLDPWD|OPTARG|OPTIND|PATH|PS[124]|PWD|SHELL|TERM|TMPDIR|TZ|USER"
 )
 _ASSIGNED_RE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
+MAX_VARIABLES: Final = 256
+"""Variables of a script; the templates have five."""
+
 _SPEAKS: Final = frozenset(("echo", "printf"))
 _SHELLS: Final = "/etc/shells"
 _BACKUP: Final = "/etc/shells.bak"
@@ -103,20 +106,23 @@ class _Walker:
     def run(self, statements: Sequence[Statement], *, is_condition: bool = False) -> Status:
         """Walk through a list; return its status."""
         status: Status = True
-        rest = list(statements)
-        while rest:
+        at = 0
+        while at < len(statements):
             if self.has_exited:
-                self._pass_over(rest)
+                self._pass_over(statements[at:])
                 break
-            if self._adds_shell(rest[:3]):
-                del rest[:3]
+            if self._adds_shell(statements[at : at + 3]):
+                at += 3
                 continue
-            statement = rest.pop(0)
+            statement = statements[at]
+            at += 1
             status = self._statement(statement)
-            counts = isinstance(statement, (Command, Pipeline)) or self.environment.stops
-            if status is not True and counts and (rest or not is_condition) and not self._is_dead:
-                raise self._error("a test whose answer goes nowhere", statement)
             self._remember(status)
+            is_answer = is_condition and at == len(statements)
+            if status is True or is_answer or self._is_dead:
+                continue
+            if self.environment.stops or isinstance(statement, (Command, Pipeline)):
+                raise self._error("a test whose answer goes nowhere", statement)
         return status
 
     def _pass_over(self, statements: Sequence[Statement]) -> None:
@@ -148,7 +154,7 @@ class _Walker:
     # ---------------------------------------------------------------- statements
 
     def _error(self, what: str, statement: Statement) -> ScriptError:
-        return not_understood(f"{what} in {shown(statement.source)!r}", line=statement.line)
+        return not_understood(f"{what} in {shown(statement.source)!a}", line=statement.line)
 
     def _statement(self, statement: Statement) -> Status:
         try:
@@ -247,14 +253,14 @@ class _Walker:
         destination = None
         for assignment in command.assignments:
             if assignment.name != "DESTDIR":
-                raise ScriptError(f"variable {assignment.name!r} in front of a command")
+                raise ScriptError(f"variable {assignment.name!a} in front of a command")
             destination = expand_text(assignment.value, self.environment)
         name, *arguments = self._words(command)
         program = program_name(name)
         if program == "env" and destination is None:
             program, arguments, destination = _env(arguments)
         if destination is not None and program != "certctl":
-            raise ScriptError(f"DESTDIR in front of {program!r}")
+            raise ScriptError(f"DESTDIR in front of {program!a}")
         if program == "exit":
             return self._exit(arguments)
         if program == "set":
@@ -278,6 +284,8 @@ class _Walker:
                 raise ScriptError(f"assignment to {assignment.name}")
             value = expand_text(assignment.value, self.environment)
             self.environment.variables[assignment.name] = value
+            if len(self.environment.variables) > MAX_VARIABLES:
+                raise ScriptError(f"more than {MAX_VARIABLES} variables")
         return True
 
     def _exit(self, arguments: Sequence[str]) -> Status:
@@ -286,7 +294,7 @@ class _Walker:
         text = arguments[0] if arguments else self.environment.value("?")
         if read_number(text) != 0 and not self._is_dead:
             raise ScriptError("the script fails")
-        self.has_exited = True
+        self.has_exited = not self._is_dead
         return True
 
     def _set(self, arguments: Sequence[str]) -> Status:
@@ -383,7 +391,7 @@ def _env(arguments: Sequence[str]) -> tuple[str, list[str], str | None]:
     destination = None
     while rest and (match := _ASSIGNED_RE.fullmatch(rest[0])):
         if match[1] != "DESTDIR" or destination is not None:
-            raise ScriptError(f"variable {match[1]!r} in front of a command")
+            raise ScriptError(f"variable {match[1]!a} in front of a command")
         destination = match[2]
         del rest[0]
     if not rest or program_name(rest[0]) != "certctl":

@@ -167,14 +167,14 @@ class _Parser:
             return not_understood(what, line=1)
         token = self._tokens[min(index, len(self._tokens) - 1)]
         source = line_at(self._text, token.start)
-        return not_understood(f"{what} in {shown(source)!r}", line=token.line)
+        return not_understood(f"{what} in {shown(source)!a}", line=token.line)
 
     def _unexpected(self) -> ScriptError:
         token = self._peek()
         if token is None:
             return self._error("the script ends too early", len(self._tokens))
         name = self._text[token.start : token.end]
-        return self._error(f"unexpected {'end of line' if name == chr(10) else name!r}", self._at)
+        return self._error(f"unexpected {'end of line' if name == chr(10) else name!a}", self._at)
 
     def _expect(self, word: str) -> None:
         if self._reserved() != word and not self._is(word):
@@ -256,7 +256,7 @@ class _Parser:
         if word == "case":
             return self._case()
         if word in _REFUSED_WORDS or word in _CLOSING:
-            raise self._error(f"{word!r} is not understood", self._at)
+            raise self._error(f"{word!a} is not understood", self._at)
         if self._is("("):
             return self._subshell()
         return self._simple()

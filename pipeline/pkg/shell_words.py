@@ -20,8 +20,8 @@ from typing import Final, TypeAlias
 
 from pipeline.errors import ScriptError
 
-MAX_TEXT: Final = 1 << 18
-"""Characters; the longest script of a port that was met has 30 KiB."""
+MAX_TEXT: Final = 1 << 16
+"""Characters; the longest script that was met has less than 3 KiB."""
 
 MAX_DEPTH: Final = 16
 """Nesting of compound commands, and of expansions within expansions."""
@@ -124,7 +124,7 @@ def scan(text: str) -> tuple[Token, ...]:
     for number, line in enumerate(text.split("\n"), 1):
         bad = next((c for c in line if (c < " " and c != "\t") or c == "\x7f"), None)
         if bad is not None:
-            raise not_understood(f"control character {bad!r}", line=number)
+            raise not_understood(f"control character {bad!a}", line=number)
     return tuple(_Scanner(text).tokens())
 
 
@@ -166,7 +166,7 @@ class _Scanner:
 
     def _error(self, what: str) -> ScriptError:
         source = line_at(self._text, min(self._at, len(self._text) - 1))
-        return not_understood(f"{what} in {shown(source)!r}", line=self._line)
+        return not_understood(f"{what} in {shown(source)!a}", line=self._line)
 
     def _skip_blanks(self) -> bool:
         """Skip blanks and comments; say whether anything is left."""
@@ -228,7 +228,7 @@ class _Scanner:
         if character == "'":
             return [self._single_quoted()]
         if not character.isascii():
-            raise self._error(f"character {character!r} outside quotes")
+            raise self._error(f"character {character!a} outside quotes")
         return [Literal(self._take(), quoted=False)]
 
     def _backslash(self, *, quoted: bool) -> Literal:
@@ -239,7 +239,7 @@ class _Scanner:
         if quoted and character not in '$`"\\':
             return Literal("\\", quoted=True)
         if not quoted and not character.isascii():
-            raise self._error(f"character {character!r} outside quotes")
+            raise self._error(f"character {character!a} outside quotes")
         return Literal(self._take(), quoted=True)
 
     def _single_quoted(self) -> Literal:

@@ -66,6 +66,17 @@ def test_get_as_puts_the_key_before_the_parsers_context():
     assert str(caught.value) == "n[2]: no number"
 
 
+def test_get_as_gives_an_error_the_wanted_class():
+    """A value's own parser does not know which document it is in."""
+
+    def parse(text: str) -> int:
+        raise FormatError("no number", hint="count")
+
+    with pytest.raises(LockfileError) as caught:
+        get_as({"n": "x"}, str, parse, "n", error=LockfileError)
+    assert (str(caught.value), caught.value.hint) == ("n: no number", "count")
+
+
 def test_a_sequence_names_the_item_at_fault():
     """Items are counted from 0, as JSON paths do; an absent list is empty."""
     assert get_sequence_of({"a": ["x", "y"]}, str, "a") == ("x", "y")

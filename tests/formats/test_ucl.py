@@ -110,6 +110,7 @@ REFUSED = [
     ("a = 1 /* one */", "comment after a number"),
     ("a = [2]; a = 3", "again after its array"),
     ("a = = 1", "after '='"),
+    ("a = # c\n1", "after '='"),
     ("a # c\n1", "comment after a key"),
     ("a = [ # c\n 1]", "blanks between a comment and a value"),
     ("/* c */ {a = 1}", "want the keys"),

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 CONTENT = bytes(range(256)) * 256
-QUICK = Patience(connect=2, read=2, attempts=3, backoff=0.001, longest_pause=0.05)
+QUICK = Patience(connect=10, read=10, attempts=3, backoff=0.001, longest_pause=0.05)
 WANTED = WantedFile(
     path="a.pkg",
     size=len(CONTENT),
@@ -167,16 +167,15 @@ def test_retry_after_is_honoured_within_bounds(loopback: Loopback, retry_after: 
     value = formatdate(time.time() + 60, usegmt=True) if retry_after == "date" else retry_after
     loopback.script = [Reply(status=429, headers={"Retry-After": value})]
     assert get(HttpFetcher(f"{loopback.url}/repo", patience=patience)) == CONTENT
-    assert 0.09 < pause_before_second_request(loopback) < 1
+    assert 0.09 < pause_before_second_request(loopback) < 30
 
 
 @pytest.mark.parametrize("value", ["", "soon", "-1", formatdate(0)])
-def test_odd_retry_after_means_back_off(
-    loopback: Loopback, fetcher: HttpFetcher, value: str
-) -> None:
+def test_odd_retry_after_means_back_off(loopback: Loopback, value: str) -> None:
     loopback.script = [Reply(status=503, headers={"Retry-After": value})]
-    assert get(fetcher) == CONTENT
-    assert pause_before_second_request(loopback) < 0.05
+    patience = replace(QUICK, longest_pause=60)
+    assert get(HttpFetcher(f"{loopback.url}/repo", patience=patience)) == CONTENT
+    assert pause_before_second_request(loopback) < 10
 
 
 def test_pauses_grow(loopback: Loopback) -> None:
@@ -210,7 +209,7 @@ def test_trickling_server(loopback: Loopback) -> None:
     begun = time.monotonic()
     with pytest.raises(FetchError, match=r"not complete after 0\.15 s"):
         get(HttpFetcher(f"{loopback.url}/repo", patience=patience))
-    assert time.monotonic() - begun < 1
+    assert time.monotonic() - begun < 20  # a thousand pieces would take 30
 
 
 def test_slow_server_is_waited_for(loopback: Loopback, fetcher: HttpFetcher) -> None:

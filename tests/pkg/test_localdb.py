@@ -6,6 +6,7 @@ import dataclasses
 import random
 import time
 import tracemalloc
+from typing import TYPE_CHECKING, Any
 
 import apsw
 import pytest
@@ -18,6 +19,11 @@ from pipeline.pkg import localdb
 from pipeline.pkg.localdb import HEADER_SIZE, build_localdb, check_library, config_content
 from pipeline.pkg.localdb_schema import DEFAULT_SCHEMA, SCHEMAS
 from tests.elsewhere import run_elsewhere
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.pkg.localdb import InstalledPackage
 
 EPOCH = 1_700_000_000
 
@@ -33,12 +39,14 @@ GOLDEN = {
 """The packages of case `2.8.4-all` at every schema. A change here is a new output format."""
 
 
-def _golden_packages():
+def _golden_packages() -> tuple[InstalledPackage, ...]:
     (case,) = (c for c in cases() if c.name == "2.8.4-all")
     return case.installed_packages()
 
 
-def _rows(packages, query, *, schema=DEFAULT_SCHEMA):
+def _rows(
+    packages: Iterable[InstalledPackage], query: str, *, schema: int = DEFAULT_SCHEMA
+) -> list[tuple[object, ...]]:
     """Build, let SQLite read it, and return the rows of a query."""
     connection = apsw.Connection(":memory:")
     connection.deserialize("main", build_localdb(packages, schema=schema, source_date_epoch=EPOCH))
@@ -50,40 +58,35 @@ def _rows(packages, query, *, schema=DEFAULT_SCHEMA):
 
 @pytest.mark.golden
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_golden_bytes(schema):
+def test_golden_bytes(schema: int) -> None:
     """Pinned: whoever changes a byte changes the output format."""
     raw = build_localdb(_golden_packages(), schema=schema, source_date_epoch=INSTALLED_AT)
     assert Digest.of(raw).hex == GOLDEN[schema]
 
 
-def test_order_of_input_does_not_matter():
+def test_order_of_input_does_not_matter() -> None:
     """Shuffled packages, each with shuffled lists, give the same bytes."""
     packages = list(_golden_packages())
     expected = build_localdb(packages, schema=42, source_date_epoch=INSTALLED_AT)
     shuffled = random.Random(7)
     for _ in range(3):
         shuffled.shuffle(packages)
-        mixed = [
-            dataclasses.replace(
-                p,
-                manifest=dataclasses.replace(
-                    p.manifest,
-                    **{
-                        field: tuple(
-                            shuffled.sample(
-                                getattr(p.manifest, field), len(getattr(p.manifest, field))
-                            )
-                        )
-                        for field in ("files", "directories", "deps", "options", "config", "users")
-                    },
-                ),
+        mixed = []
+        for package in packages:
+            manifest = package.manifest
+            changes: dict[str, Any] = {
+                field: tuple(
+                    shuffled.sample(getattr(manifest, field), len(getattr(manifest, field)))
+                )
+                for field in ("files", "directories", "deps", "options", "config", "users")
+            }
+            mixed.append(
+                dataclasses.replace(package, manifest=dataclasses.replace(manifest, **changes))
             )
-            for p in packages
-        ]
         assert build_localdb(mixed, schema=42, source_date_epoch=INSTALLED_AT) == expected
 
 
-def test_surroundings_do_not_matter():
+def test_surroundings_do_not_matter() -> None:
     """Hash seed, time zone, locale, umask and working directory change nothing."""
     code = (
         "from fixtures.localdb.small import many\n"
@@ -95,7 +98,7 @@ def test_surroundings_do_not_matter():
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_header_is_constant_but_for_size_and_schema(schema):
+def test_header_is_constant_but_for_size_and_schema(schema: int) -> None:
     """No counter, no version of a library, no journal mode but the plain one (L15)."""
     raw = build_localdb(many(3, files=9), schema=schema, source_date_epoch=EPOCH)
     header = bytearray(raw[:HEADER_SIZE])
@@ -110,7 +113,7 @@ def test_header_is_constant_but_for_size_and_schema(schema):
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_sqlite_finds_nothing_wrong(schema):
+def test_sqlite_finds_nothing_wrong(schema: int) -> None:
     """integrity_check and foreign_key_check are clean; nothing is free, nothing is analysed."""
     packages = _golden_packages()
     for pragma, answer in (
@@ -125,13 +128,13 @@ def test_sqlite_finds_nothing_wrong(schema):
     assert _rows(packages, "SELECT name FROM sqlite_schema WHERE name LIKE '%stat%'") == []
 
 
-def test_no_packages_is_a_database_too():
+def test_no_packages_is_a_database_too() -> None:
     """An empty root has one: it has tables and the lock row."""
     assert _rows([], "SELECT count(*) FROM packages") == [(0,)]
     assert _rows([], "SELECT * FROM pkg_lock") == [(0, 0, 0)]
 
 
-def test_a_library_that_is_too_old_is_refused():
+def test_a_library_that_is_too_old_is_refused() -> None:
     """3.40 splits pages elsewhere."""
     with pytest.raises(
         ConfigurationError, match=r"got SQLite 3.41.2, want at least 3.42"
@@ -142,7 +145,7 @@ def test_a_library_that_is_too_old_is_refused():
     check_library("4.0.0")
 
 
-def test_a_library_that_lays_out_otherwise_is_refused():
+def test_a_library_that_lays_out_otherwise_is_refused() -> None:
     """A build option that reserves bytes on each page would show in the header."""
     raw = build_localdb([], schema=42, source_date_epoch=EPOCH)
     odd = raw[:20] + b"\x08" + raw[21:]
@@ -150,7 +153,7 @@ def test_a_library_that_lays_out_otherwise_is_refused():
         localdb._with_header(odd, 42)
 
 
-def test_two_hundred_packages_take_about_a_second_and_little_memory():
+def test_two_hundred_packages_take_about_a_second_and_little_memory() -> None:
     """15,000 files; generous, so that a busy machine does not fail it."""
     packages = many(200, files=75)
     start = time.perf_counter()
@@ -167,7 +170,7 @@ def test_two_hundred_packages_take_about_a_second_and_little_memory():
 # ---------------------------------------------------------------- rows
 
 
-def test_package_columns():
+def test_package_columns() -> None:
     """Every column of `packages`, including those that pkg never fills."""
     package = dataclasses.replace(
         installed(
@@ -214,12 +217,12 @@ def test_package_columns():
     ("keys", "number"),
     [({}, 0), ({"licenselogic": "single"}, 1), ({"licenselogic": "and"}, 38)],
 )
-def test_license_logic(keys, number):
+def test_license_logic(keys: dict[str, Any], number: int) -> None:
     """A manifest that says nothing gives 0 (pkg_new)."""
     assert _rows([installed("p", **keys)], "SELECT licenselogic FROM packages") == [(number,)]
 
 
-def test_ids_follow_names_and_values_by_their_bytes():
+def test_ids_follow_names_and_values_by_their_bytes() -> None:
     """Packages by name, dictionaries by value; é (C3 A9) comes after z."""
     packages = [
         installed("b", categories=["z", "é"], users=["u"]),
@@ -240,7 +243,7 @@ def test_ids_follow_names_and_values_by_their_bytes():
     ]
 
 
-def test_file_columns():
+def test_file_columns() -> None:
     """Numbers are decimal, names are NULL where absent and empty where empty."""
     files = {
         "/a": {"sum": "1$x", "uname": "root", "gname": "", "perm": "4755", "fflags": "schg"},
@@ -263,7 +266,7 @@ def test_file_columns():
     )
 
 
-def test_files_of_all_packages_are_in_one_order():
+def test_files_of_all_packages_are_in_one_order() -> None:
     """By path, not by package: the tree behind the primary key is then as small as it can be."""
     packages = [
         installed("a", files={"/2": "", "/4": ""}),
@@ -277,7 +280,7 @@ def test_files_of_all_packages_are_in_one_order():
     ]
 
 
-def test_paths_that_are_not_utf_8_keep_their_bytes():
+def test_paths_that_are_not_utf_8_keep_their_bytes() -> None:
     """The bytes that %ff stands for are stored, as text."""
     rows = _rows(
         [installed("p", files={"/%ff%c3%a9": ""})],
@@ -286,7 +289,7 @@ def test_paths_that_are_not_utf_8_keep_their_bytes():
     assert rows == [("text", b"/\xff\xc3\xa9")]
 
 
-def test_shared_directory_has_the_attributes_of_the_package_installed_first():
+def test_shared_directory_has_the_attributes_of_the_package_installed_first() -> None:
     """INSERT OR IGNORE in pkgdb_register_pkg; dependencies are installed first."""
     packages = [
         installed("a", deps={"z": {"origin": "o"}}, directories={"/d": {"perm": "0711"}}),
@@ -299,9 +302,9 @@ def test_shared_directory_has_the_attributes_of_the_package_installed_first():
     assert _rows(packages, "SELECT * FROM pkg_directories") == [(1, 1, 1), (2, 1, 1), (2, 2, 1)]
 
 
-def test_order_of_installation_survives_cycles_and_missing_dependencies():
+def test_order_of_installation_survives_cycles_and_missing_dependencies() -> None:
     """Nobody can install a cycle; a database that has one is built all the same."""
-    keys = {
+    keys: dict[str, dict[str, Any]] = {
         "a": {"deps": {"b": {"origin": "o"}, "gone": {"origin": "o"}}},
         "b": {"deps": {"a": {"origin": "o"}, "b": {"origin": "o"}}},
         "c": {"deps": {"b": {"origin": "o"}}},
@@ -313,7 +316,7 @@ def test_order_of_installation_survives_cycles_and_missing_dependencies():
     assert _rows(packages, "SELECT perm FROM directories") == [(0o701,)]
 
 
-def test_scripts_are_numbered_by_kind_and_kept_once():
+def test_scripts_are_numbered_by_kind_and_kept_once() -> None:
     """0, 1, 2, 3, 6 and 7; one text, one row; nothing is trimmed."""
     packages = [
         installed("a", scripts={"deinstall": " x\n", "pre-install": "y", "install": ""}),
@@ -330,7 +333,7 @@ def test_scripts_are_numbered_by_kind_and_kept_once():
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_lua_scripts_run_in_the_order_of_the_manifest(schema):
+def test_lua_scripts_run_in_the_order_of_the_manifest(schema: int) -> None:
     """Nobody asks in an ORDER BY: up to 38 pkg gets them by id, later by row; both must be right."""
     packages = [
         installed("a", lua_scripts={"post-install": ["z", "m"], "pre-install": ["q"]}),
@@ -344,7 +347,7 @@ def test_lua_scripts_run_in_the_order_of_the_manifest(schema):
     assert _rows(packages, query + "2", schema=schema) == [("y", 1), ("b", 1)]
 
 
-def test_annotations_share_one_table_and_the_manifests_own_win():
+def test_annotations_share_one_table_and_the_manifests_own_win() -> None:
     """pkg_kv_add ignores a key that is there already."""
     package = dataclasses.replace(
         installed("p", annotations={"k": "v", "v": "k", "repository": "mine"}), repository="theirs"
@@ -364,26 +367,26 @@ def test_annotations_share_one_table_and_the_manifests_own_win():
     assert _rows([installed("p")], "SELECT count(*) FROM annotation") == [(0,)]
 
 
-def test_flavor_is_seen_by_the_view():
+def test_flavor_is_seen_by_the_view() -> None:
     """Since 2.8 pkg joins `flavors` whenever it lists packages."""
     packages = [installed("p", annotations={"flavor": "py311", "x": "flavor"}), installed("q")]
     assert _rows(packages, "SELECT * FROM flavors") == [(1, "py311")]
 
 
-def test_conflicts_name_only_what_is_installed():
+def test_conflicts_name_only_what_is_installed() -> None:
     """The column holds the other package's id and cannot be NULL."""
     packages = [installed("a", conflicts=["b", "absent"]), installed("b")]
     assert _rows(packages, "SELECT * FROM pkg_conflicts") == [(1, 2)]
 
 
-def test_ignored_libraries_leave_nothing_in_a_schema_without_them():
+def test_ignored_libraries_leave_nothing_in_a_schema_without_them() -> None:
     """No orphan in `shlibs`: pkg before 2.6 could not delete a package with one."""
     packages = [installed("p", shlibs_required=["a"], shlibs_required_ignore=["b"])]
     assert _rows(packages, "SELECT name FROM shlibs", schema=37) == [("a",)]
     assert _rows(packages, "SELECT name FROM shlibs", schema=38) == [("a",), ("b",)]
 
 
-def test_provides_are_there_once():
+def test_provides_are_there_once() -> None:
     """A real pkg adds a row for each registration and never cleans up."""
     packages = [installed("a", provides=["x"], requires=["r"]), installed("b", provides=["x"])]
     assert _rows(packages, "SELECT * FROM provides") == [(1, "x")]
@@ -391,7 +394,7 @@ def test_provides_are_there_once():
     assert _rows(packages, "SELECT * FROM pkg_requires") == [(1, 1)]
 
 
-def test_config_files_hold_their_content():
+def test_config_files_hold_their_content() -> None:
     """NULL where the payload has no regular file of the name; empty is empty."""
     package = installed("p", config=["/c", "/b", "/a"], contents=(("/a", ""), ("/b", "é\n")))
     assert _rows([package], "SELECT * FROM config_files") == [
@@ -401,7 +404,7 @@ def test_config_files_hold_their_content():
     ]
 
 
-def test_options():
+def test_options() -> None:
     """Values are text, switches are on and off."""
     packages = [installed("p", options={"B": True, "A": "x y", "C": False})]
     query = "SELECT option, value FROM pkg_option JOIN option USING (option_id)"
@@ -411,7 +414,7 @@ def test_options():
     assert _rows(packages, tables, schema=39) == [(5,)]
 
 
-def test_sql_in_a_name_is_only_a_name():
+def test_sql_in_a_name_is_only_a_name() -> None:
     """Values are bound, never pasted."""
     evil = "'; DROP TABLE packages; --\""
     packages = [installed("p", comment=evil, categories=[evil], files={f"/{evil}": ""})]
@@ -422,17 +425,17 @@ def test_sql_in_a_name_is_only_a_name():
 # ---------------------------------------------------------------- refusals
 
 
-def _refused(packages, match, *, context=""):
+def _refused(packages: Iterable[InstalledPackage], match: str, *, context: str = "") -> None:
     with pytest.raises(DatabaseError, match=match) as caught:
         build_localdb(packages, schema=42, source_date_epoch=EPOCH)
     assert caught.value.context == context
 
 
-def test_package_twice():
+def test_package_twice() -> None:
     _refused([installed("p"), installed("p", version="2")], "package 'p' twice: 1.0 and 2")
 
 
-def test_path_twice():
+def test_path_twice() -> None:
     """A conflict of files; which of them would be on disk is nobody's guess."""
     _refused(
         [installed("a", files={"/x": ""}), installed("b", files={"/x": ""})],
@@ -440,21 +443,21 @@ def test_path_twice():
     )
 
 
-def test_config_file_twice():
+def test_config_file_twice() -> None:
     """Another package already owns it, says pkg."""
     packages = [installed("a", config=["/x"]), installed("b", config=["/x"])]
     _refused(packages, "config file '/x' twice: a and b")
 
 
 @pytest.mark.parametrize("paths", [("/c",), ("/b", "/a"), ("/a", "/a")])
-def test_content_of_what_is_no_config_file(paths):
+def test_content_of_what_is_no_config_file(paths: tuple[str, ...]) -> None:
     """Every content belongs to a config file of the manifest, in order, once."""
     with pytest.raises(DatabaseError, match="want config files of the manifest, sorted") as caught:
         installed("p", config=["/a", "/b"], contents=tuple((path, "") for path in paths))
     assert caught.value.context == "p"
 
 
-def test_lua_script_twice_in_a_package():
+def test_lua_script_twice_in_a_package() -> None:
     """The real pkg fails on its own UNIQUE constraint."""
     _refused(
         [installed("p", lua_scripts={"pre-install": ["x"], "post-install": ["x"]})],
@@ -462,7 +465,7 @@ def test_lua_script_twice_in_a_package():
     )
 
 
-def test_nul_in_text():
+def test_nul_in_text() -> None:
     package = installed("p")
     broken = dataclasses.replace(
         package, manifest=dataclasses.replace(package.manifest, comment="a\0b")
@@ -470,23 +473,23 @@ def test_nul_in_text():
     _refused([broken], "NUL in 'a.x00b'", context="packages")
 
 
-def test_text_that_is_not_unicode():
+def test_text_that_is_not_unicode() -> None:
     """A lone surrogate that stands for no byte."""
     _refused([installed("p", comment="\ud800")], "text is not Unicode")
 
 
-def test_number_too_large():
+def test_number_too_large() -> None:
     package = dataclasses.replace(installed("p"), time=1 << 63)
     _refused([package], "more than 63 bits", context="packages")
 
 
-def test_unknown_schema():
+def test_unknown_schema() -> None:
     for schema in (35, 43, 0):
         with pytest.raises(DatabaseError, match=f"got schema {schema}, want 36 to 42"):
             build_localdb([], schema=schema, source_date_epoch=EPOCH)
 
 
-def test_config_content_ends_at_the_first_nul():
+def test_config_content_ends_at_the_first_nul() -> None:
     """The real pkg takes it for a C string."""
     assert config_content(b"a\0b") == "a"
     assert config_content(b"\0") == ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -11,29 +12,34 @@ from fixtures.localdb.small import installed
 from pipeline.pkg.localdb_diff import Cell, Change, diff_localdb
 from pipeline.pkg.localdb_read import LocalDatabase, parse_localdb
 
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from pipeline.pkg.localdb import InstalledPackage
+
 CASES = {case.name: case for case in cases()}
 
 
-def _database(*packages, schema=42):
+def _database(*packages: InstalledPackage, schema: int = 42) -> LocalDatabase:
     return LocalDatabase(schema=schema, packages=packages)
 
 
-def _read(name):
+def _read(name: str) -> LocalDatabase:
     return parse_localdb(CASES[name].database, wal=b"", journal=b"")
 
 
-def _lines(a, b):
+def _lines(a: Iterable[InstalledPackage], b: Iterable[InstalledPackage]) -> list[str]:
     return diff_localdb(_database(*a), _database(*b)).to_text(limit=99).splitlines()
 
 
-def test_history_is_no_difference():
+def test_history_is_no_difference() -> None:
     """Ids, order, orphans and layout differ between these files; what they say does not."""
     difference = diff_localdb(_read("2.8.4-all"), _read("2.8.4-order-reversed"))
     assert difference.is_empty
     assert difference.to_text(limit=10) == "no difference\n"
 
 
-def test_wall_clock_shows_in_every_package():
+def test_wall_clock_shows_in_every_package() -> None:
     """The only thing that two runs of pkg differ in, if nobody pins it."""
     difference = diff_localdb(_read("2.8.4-all"), _read("2.8.4-wallclock"))
     assert not difference.is_empty
@@ -44,7 +50,7 @@ def test_wall_clock_shows_in_every_package():
     }
 
 
-def test_schemas_differ():
+def test_schemas_differ() -> None:
     """What an old schema cannot hold is a difference, and the numbers are shown first."""
     difference = diff_localdb(_read("2.4.2-all"), _read("2.8.4-all"))
     assert difference.to_text(limit=99) == (
@@ -61,7 +67,7 @@ def test_schemas_differ():
     assert not diff_localdb(_database(schema=41), _database(schema=42)).is_empty
 
 
-def test_package_on_one_side():
+def test_package_on_one_side() -> None:
     """One line a package: its rows go without saying."""
     files = {"/f": ""}
     assert _lines([installed("a", files=files)], [installed("b", files=files)]) == [
@@ -114,12 +120,12 @@ def test_package_on_one_side():
         ({"comment": "x" * 100}, {}, "packages: comment '" + "x" * 58 + "… | 'comment'"),
     ],
 )
-def test_each_table(a, b, line):
+def test_each_table(a: dict[str, Any], b: dict[str, Any], line: str) -> None:
     """One row differs, one line says how."""
     assert _lines([installed("p", **a)], [installed("p", **b)]) == ["p", f"  {line}"]
 
 
-def test_facts_of_the_installation():
+def test_facts_of_the_installation() -> None:
     """Repository, digest, lock, automatic, content of a config file."""
     package = installed("p", config=["/c"], contents=(("/c", "a"),))
     other = dataclasses.replace(
@@ -139,7 +145,7 @@ def test_facts_of_the_installation():
     ]
 
 
-def test_text_is_limited():
+def test_text_is_limited() -> None:
     """A report stays a report."""
     difference = diff_localdb(_read("2.8.4-all"), _read("2.8.4-wallclock"))
     assert difference.to_text(limit=1).splitlines() == [
@@ -149,7 +155,7 @@ def test_text_is_limited():
     ]
 
 
-def test_values_are_values():
+def test_values_are_values() -> None:
     """What a report takes apart: change, package, table, row, cells."""
     difference = diff_localdb(
         _database(installed("p", files={"/f": {"mtime": 1}})),

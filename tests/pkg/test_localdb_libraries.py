@@ -71,35 +71,28 @@ def _venv(python: str, library: str, folder: Path) -> Path:
     """Make a throw-away environment that has nothing but apsw; needs PyPI."""
     subprocess.run([python, "-m", "venv", folder], check=True, capture_output=True)
     made = folder / "bin" / "python"
-    command = [
-        made,
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--only-binary",
-        ":all:",
-        f"apsw=={library}",
-    ]
-    installed = subprocess.run(command, check=False, capture_output=True, text=True)
+    command = [str(made), "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
+    installed = subprocess.run(
+        [*command, f"apsw=={library}"], check=False, capture_output=True, text=True
+    )
     if installed.returncode != 0:
         pytest.skip(f"apsw {library} cannot be installed: {installed.stderr.strip()[-200:]}")
     return made
 
 
 @pytest.mark.parametrize("library", LIBRARIES)
-def test_library_does_not_matter(library, expected, tmp_path):
+def test_library_does_not_matter(library: str, expected: str, tmp_path: Path) -> None:
     """Pages are split and laid out the same since 3.42."""
     assert _run(_venv(sys.executable, library, tmp_path / "venv")) == expected
 
 
 @pytest.mark.parametrize("version", PYTHONS)
-def test_python_does_not_matter(version, expected, tmp_path):
+def test_python_does_not_matter(version: str, expected: str, tmp_path: Path) -> None:
     """Every supported Python, with the newest of the libraries."""
     assert _run(_venv(_python(version), LIBRARIES[-1], tmp_path / "venv")) == expected
 
 
-def test_older_library_is_refused(tmp_path):
+def test_older_library_is_refused(tmp_path: Path) -> None:
     """3.41 would write other bytes, so it may not write any."""
     made = _venv(sys.executable, "3.41.2.0", tmp_path / "venv")
     with pytest.raises(AssertionError, match=r"got SQLite 3.41.2, want at least 3.42"):

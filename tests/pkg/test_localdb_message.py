@@ -9,7 +9,9 @@ from pipeline.pkg.localdb_message import messages_text, parse_messages
 from pipeline.pkg.manifest import Message
 
 
-def _message(text, *, kind=None, minimum=None, maximum=None):
+def _message(
+    text: str, *, kind: str | None = None, minimum: str | None = None, maximum: str | None = None
+) -> Message:
     return Message(text=text, kind=kind, minimum_version=minimum, maximum_version=maximum)
 
 
@@ -38,13 +40,13 @@ def _message(text, *, kind=None, minimum=None, maximum=None):
         ),
     ],
 )
-def test_text_is_what_pkg_writes(messages, column):
+def test_text_is_what_pkg_writes(messages: list[Message], column: str | None) -> None:
     """Seen in databases of pkg 2.3.1 to 2.8.4; only U+FFFD itself, which pkg writes raw, is escaped."""
     assert messages_text(messages) == column
     assert messages_text(parse_messages(column)) == column
 
 
-def test_plain_text_is_one_message():
+def test_plain_text_is_one_message() -> None:
     """Before 1.11 pkg wrote the text alone."""
     assert parse_messages("two\nlines") == (_message("two\nlines"),)
     assert parse_messages("") == ()
@@ -64,7 +66,7 @@ def test_plain_text_is_one_message():
         ("[" * 100_000, "message: not JSON"),
     ],
 )
-def test_what_pkg_does_not_write_is_refused(column, text):
+def test_what_pkg_does_not_write_is_refused(column: str, text: str) -> None:
     """Each with its place."""
     with pytest.raises(DatabaseError, match=text):
         parse_messages(column)

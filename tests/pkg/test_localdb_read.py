@@ -13,9 +13,9 @@ from fixtures.localdb.small import installed, many
 from pipeline.errors import DatabaseError
 from pipeline.formats.digest import Digest
 from pipeline.pkg import localdb_file
-from pipeline.pkg.localdb import build_localdb
+from pipeline.pkg.localdb import InstalledPackage, build_localdb
 from pipeline.pkg.localdb_file import MAX_DATABASE, check_header
-from pipeline.pkg.localdb_read import canonicalise_localdb, parse_localdb
+from pipeline.pkg.localdb_read import LocalDatabase, canonicalise_localdb, parse_localdb
 from pipeline.pkg.localdb_schema import SCHEMAS
 
 EPOCH = 1_700_000_000
@@ -59,18 +59,18 @@ CANONICAL = {
 CASES = {case.name: case for case in cases()}
 
 
-def _canonical(raw, *, schema=None, epoch=INSTALLED_AT):
+def _canonical(raw: bytes, *, schema: int | None = None, epoch: int = INSTALLED_AT) -> bytes:
     return canonicalise_localdb(raw, wal=b"", journal=b"", schema=schema, source_date_epoch=epoch)
 
 
-def _parse(raw):
+def _parse(raw: bytes) -> LocalDatabase:
     return parse_localdb(raw, wal=b"", journal=b"")
 
 
 # ---------------------------------------------------------------- what pkg wrote
 
 
-def test_corpus_is_there():
+def test_corpus_is_there() -> None:
     """Every schema that a release writes, and nothing without an expectation."""
     assert {case.schema for case in CASES.values()} == {36, 37, 38, 39, 42}
     assert CASES.keys() == CANONICAL.keys()
@@ -79,7 +79,7 @@ def test_corpus_is_there():
 
 @pytest.mark.golden
 @pytest.mark.parametrize("name", CASES)
-def test_canonical_bytes(name):
+def test_canonical_bytes(name: str) -> None:
     """Whatever pkg wrote becomes these bytes, and canonical bytes stay as they are."""
     raw = _canonical(CASES[name].database)
     assert Digest.of(raw).hex == CANONICAL[name]
@@ -88,7 +88,7 @@ def test_canonical_bytes(name):
 
 @pytest.mark.golden
 @pytest.mark.parametrize("version", ["2.4.2", "2.7.5", "2.8.4"])
-def test_runs_of_pkg_become_one(version):
+def test_runs_of_pkg_become_one(version: str) -> None:
     """Order of the command line, number of commands and clock are gone."""
     runs = ("all", "order-reversed", "second-run", "wallclock")
     databases = [CASES[f"{version}-{run}"].database for run in runs]
@@ -98,7 +98,7 @@ def test_runs_of_pkg_become_one(version):
 
 @pytest.mark.golden
 @pytest.mark.parametrize("name", [n for n, c in CASES.items() if c.packages is not None])
-def test_packages_alone_give_the_same(name):
+def test_packages_alone_give_the_same(name: str) -> None:
     """What pkg wrote, canonicalised, is what the packages' manifests give."""
     case = CASES[name]
     packages = [dataclasses.replace(p, time=INSTALLED_AT) for p in case.installed_packages()]
@@ -107,7 +107,7 @@ def test_packages_alone_give_the_same(name):
 
 
 @pytest.mark.golden
-def test_values_of_pkg_are_values_of_the_packages():
+def test_values_of_pkg_are_values_of_the_packages() -> None:
     """Not only the bytes: the manifests come back, as far as the database holds them."""
     (case,) = (c for c in CASES.values() if c.name == "2.8.4-all")
     shared = "/var/cron/tabs"  # with other attributes in the second package
@@ -122,7 +122,7 @@ def test_values_of_pkg_are_values_of_the_packages():
 
 
 @pytest.mark.golden
-def test_migrated_database_can_be_read_at_its_newest_schema():
+def test_migrated_database_can_be_read_at_its_newest_schema() -> None:
     """It lacks an index, keeps tables of its past, and has columns in another order."""
     packages = {p.manifest.name: p for p in _parse(CASES["migrated-42"].database).packages}
     old, new = packages["FreeBSD-zoneinfo"].manifest, packages["FreeBSD-runtime"].manifest
@@ -133,13 +133,13 @@ def test_migrated_database_can_be_read_at_its_newest_schema():
 
 
 @pytest.mark.parametrize("schema", SCHEMAS)
-def test_another_schema_can_be_asked_for(schema):
+def test_another_schema_can_be_asked_for(schema: int) -> None:
     """The schema is an argument, not a property of the packages."""
     raw = _canonical(CASES["2.8.4-single"].database, schema=schema)
     assert _parse(raw).schema == schema
 
 
-def test_times_become_the_epoch():
+def test_times_become_the_epoch() -> None:
     """Install times are it; modification times are clamped to it."""
     raw = _canonical(CASES["2.8.4-wallclock"].database, epoch=EPOCH)
     packages = _parse(raw).packages
@@ -147,7 +147,7 @@ def test_times_become_the_epoch():
     assert max(f.mtime for p in packages for f in p.manifest.files) == EPOCH
 
 
-def test_large_database_is_read_within_its_budget():
+def test_large_database_is_read_within_its_budget() -> None:
     """The work that is allowed grows with the file."""
     packages = many(300, files=50)
     raw = build_localdb(packages, schema=42, source_date_epoch=2**40)
@@ -157,7 +157,9 @@ def test_large_database_is_read_within_its_budget():
 # ---------------------------------------------------------------- history
 
 
-def _altered(*statements, packages=None, schema=42):
+def _altered(
+    *statements: str, packages: list[InstalledPackage] | None = None, schema: int = 42
+) -> bytes:
     """Build a database and change it behind everybody's back."""
     built = build_localdb(
         [installed("p", files={"/f": ""}), installed("q")] if packages is None else packages,
@@ -173,7 +175,7 @@ def _altered(*statements, packages=None, schema=42):
     return raw[:28] + pages + raw[32:]
 
 
-def test_leftovers_of_history_are_dropped():
+def test_leftovers_of_history_are_dropped() -> None:
     """Orphans, duplicates, gaps, rows of nobody, statistics and texts of options."""
     packages = [
         installed("p", provides=["x"], requires=["y"], files={"/f": ""}, options={"O": "on"})
@@ -205,7 +207,7 @@ def test_leftovers_of_history_are_dropped():
     assert build_localdb([package], schema=39, source_date_epoch=EPOCH) == clean
 
 
-def test_lua_scripts_come_back_in_the_order_of_their_rows():
+def test_lua_scripts_come_back_in_the_order_of_their_rows() -> None:
     """Ids may be in any order after an upgrade; the order of registration is that of the rows."""
     raw = _altered(
         "INSERT INTO lua_script VALUES (9, 'first'), (4, 'second')",
@@ -217,7 +219,7 @@ def test_lua_scripts_come_back_in_the_order_of_their_rows():
     )
 
 
-def test_repository_needs_both_annotations():
+def test_repository_needs_both_annotations() -> None:
     """One of them alone is an annotation like any other."""
     packages = [
         installed("a", annotations={"repository": "r", "repo_type": "binary", "k": "v"}),
@@ -230,7 +232,7 @@ def test_repository_needs_both_annotations():
     assert (b, c) == (packages[1], packages[2])
 
 
-def test_page_size_of_old_libraries_is_read():
+def test_page_size_of_old_libraries_is_read() -> None:
     """SQLite before 3.12 made pages of 1024 bytes."""
     connection = apsw.Connection(":memory:")
     connection.execute("PRAGMA page_size = 1024")
@@ -250,18 +252,18 @@ def test_page_size_of_old_libraries_is_read():
 # ---------------------------------------------------------------- refusals: the file
 
 
-def _refused(raw, match, *, wal=b"", journal=b""):
+def _refused(raw: bytes, match: str, *, wal: bytes = b"", journal: bytes = b"") -> DatabaseError:
     with pytest.raises(DatabaseError, match=match) as caught:
         parse_localdb(raw, wal=wal, journal=journal)
     return caught.value
 
 
-def _patched(offset, data, raw=None):
+def _patched(offset: int, data: bytes, raw: bytes | None = None) -> bytes:
     raw = _altered() if raw is None else raw
     return raw[:offset] + data + raw[offset + len(data) :]
 
 
-def test_write_ahead_log_with_content():
+def test_write_ahead_log_with_content() -> None:
     """It may hold changes that the database does not have yet; empty ones stay behind pkg 2.7."""
     error = _refused(_altered(), "a write-ahead log of 4152 bytes beside it", wal=bytes(4152))
     assert error.hint is not None
@@ -269,14 +271,14 @@ def test_write_ahead_log_with_content():
     assert parse_localdb(_altered(), wal=bytes(32), journal=b"").schema == 42
 
 
-def test_hot_journal():
+def test_hot_journal() -> None:
     """A journal that pkg left zeroed or empty is none."""
     hot = bytes.fromhex("d9d505f920a163d7") + bytes(504)
     assert "interrupted" in str(_refused(_altered(), "rollback journal", journal=hot))
     assert parse_localdb(_altered(), wal=b"", journal=bytes(512)).schema == 42
 
 
-def test_write_ahead_mode_alone_is_no_reason():
+def test_write_ahead_mode_alone_is_no_reason() -> None:
     """All databases of pkg 2.8 say 2 and 2, and so do ours after it has opened them."""
     assert _parse(_patched(18, b"\x02\x02")) == _parse(_altered())
 
@@ -300,12 +302,12 @@ def test_write_ahead_mode_alone_is_no_reason():
         ((28, b"\0\0\0\1"), "want 1 pages of 4096: it is truncated"),
     ],
 )
-def test_header(raw, match):
+def test_header(raw: bytes | tuple[int, bytes], match: str) -> None:
     """Every reason by name, before SQLite sees a byte."""
     _refused(raw if isinstance(raw, bytes) else _patched(*raw), match)
 
 
-def test_truncated():
+def test_truncated() -> None:
     """Whole pages or parts of one are missing."""
     raw = _altered()
     _refused(raw[:-4096], "it is truncated")
@@ -313,7 +315,7 @@ def test_truncated():
     _refused(_patched(28, (len(raw) // 4096 - 1).to_bytes(4, "big"), raw[:-4096]), "SQLite|integr")
 
 
-def test_too_large(monkeypatch):
+def test_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     """The limit is checked first."""
     assert MAX_DATABASE == 1 << 30
     monkeypatch.setattr(localdb_file, "MAX_DATABASE", 1000)
@@ -321,7 +323,7 @@ def test_too_large(monkeypatch):
         check_header(bytes(1001))
 
 
-def test_older_schema_has_a_hint():
+def test_older_schema_has_a_hint() -> None:
     """Any newer pkg migrates it."""
     error = _refused(_patched(60, b"\0\0\0\x23"), "got schema 35")
     assert error.hint == "any pkg since 1.18 migrates it when it next writes"
@@ -392,12 +394,12 @@ def test_older_schema_has_a_hint():
         (["UPDATE packages SET message = '[' WHERE id = 2"], "package 'q': message: not JSON"),
     ],
 )
-def test_content(statements, match):
+def test_content(statements: list[str], match: str) -> None:
     """What no package can say, or what would be lost, is refused with its place."""
     _refused(_altered(*statements), match)
 
 
-def test_rows_that_exclude_each_other():
+def test_rows_that_exclude_each_other() -> None:
     """A schema without its constraints can hold them; what is built from it cannot."""
     raw = _altered(
         "DROP TABLE pkg_script",
@@ -409,7 +411,7 @@ def test_rows_that_exclude_each_other():
         _canonical(raw)
 
 
-def test_links_that_lead_nowhere_are_no_rows():
+def test_links_that_lead_nowhere_are_no_rows() -> None:
     """As in pkg's own joins."""
     raw = _altered(
         "INSERT INTO pkg_script VALUES (1, 1, NULL)",
@@ -419,14 +421,14 @@ def test_links_that_lead_nowhere_are_no_rows():
     assert _parse(raw) == _parse(_altered())
 
 
-def test_schema_that_is_not_utf_8():
+def test_schema_that_is_not_utf_8() -> None:
     """SQLite hands out names as they are."""
     raw = _altered("CREATE TABLE mtree (abcdef)")
     assert _parse(raw).schema == 42
     _refused(raw.replace(b"abcdef", b"abc\xff\xfef"), "a name in its schema is not UTF-8")
 
 
-def test_damaged_page():
+def test_damaged_page() -> None:
     """SQLite's own check finds it."""
     raw = build_localdb(many(20, files=20), schema=42, source_date_epoch=EPOCH)
     for page in range(2, len(raw) // 4096, 7):
@@ -437,7 +439,7 @@ def test_damaged_page():
         assert error.hint is None or "backup" in error.hint
 
 
-def test_work_is_counted(monkeypatch):
+def test_work_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """A database cannot keep us busy: here, a check constraint that counts for ever."""
     monkeypatch.setattr(localdb_file, "STEPS_AT_LEAST", 200_000)
     monkeypatch.setattr(localdb_file, "STEPS_PER_BYTE", 0)
@@ -450,7 +452,7 @@ def test_work_is_counted(monkeypatch):
     )
 
 
-def test_triggers_and_views_do_nothing():
+def test_triggers_and_views_do_nothing() -> None:
     """Whatever a hostile schema defines is not run by reading."""
     raw = _altered(
         "CREATE TRIGGER evil AFTER INSERT ON packages BEGIN DELETE FROM files; END",

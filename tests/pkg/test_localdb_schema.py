@@ -28,34 +28,34 @@ MADE_BY_PKG = {
 """A fresh database of each schema that a release writes."""
 
 
-def _ours(schema):
+def _ours(schema: int) -> apsw.Connection:
     connection = apsw.Connection(":memory:")
     for statement in create_statements(schema):
         connection.execute(statement)
     return connection
 
 
-def _pkgs(name):
+def _pkgs(name: str) -> apsw.Connection:
     raw = databases()[name]
     connection = apsw.Connection(":memory:")
     connection.deserialize("main", raw[:18] + b"\x01\x01" + raw[20:])
     return connection
 
 
-def _names(connection, kind):
+def _names(connection: apsw.Connection, kind: str) -> set[str]:
     query = "SELECT name FROM sqlite_schema WHERE type = ? AND name NOT LIKE 'sqlite_%'"
     return {name for (name,) in connection.execute(query, (kind,))}
 
 
-def _pragma(connection, pragma, name):
+def _pragma(connection: apsw.Connection, pragma: str, name: str) -> list[tuple[object, ...]]:
     return list(connection.execute(f'PRAGMA {pragma}("{name}")'))
 
 
-def _foreign_keys(connection, table):
+def _foreign_keys(connection: apsw.Connection, table: str) -> list[tuple[object, ...]]:
     return sorted(row[2:] for row in _pragma(connection, "foreign_key_list", table))
 
 
-def _indexed(connection, table):
+def _indexed(connection: apsw.Connection, table: str) -> list[tuple[object, ...]]:
     """Every index of a table, automatic ones too: unique, origin, partial, columns in order."""
     return sorted(
         (
@@ -63,14 +63,14 @@ def _indexed(connection, table):
             unique,
             origin,
             partial,
-            tuple(column[2:] for column in _pragma(connection, "index_xinfo", name)),
+            tuple(column[2:] for column in _pragma(connection, "index_xinfo", str(name))),
         )
         for _, name, unique, origin, partial in _pragma(connection, "index_list", table)
     )
 
 
 @pytest.mark.parametrize("schema", MADE_BY_PKG)
-def test_fresh_schema_is_pkgs(schema):
+def test_fresh_schema_is_pkgs(schema: int) -> None:
     """Same tables, columns, types, defaults, keys, indexes and collations, by SQLite's own account."""
     ours, pkgs = _ours(schema), _pkgs(MADE_BY_PKG[schema])
     for kind in ("table", "index", "view", "trigger"):
@@ -81,7 +81,7 @@ def test_fresh_schema_is_pkgs(schema):
         assert _indexed(ours, table) == _indexed(pkgs, table), table
 
 
-def test_view_is_pkgs():
+def test_view_is_pkgs() -> None:
     """`flavors` has pkg's columns and rows."""
     pkgs = _pkgs("2.8.4-all")
     ours = _ours(42)
@@ -95,7 +95,7 @@ def test_view_is_pkgs():
     assert list(pkgs.execute("SELECT * FROM flavors ORDER BY 1")) == rows
 
 
-def test_development_schemas_lie_between():
+def test_development_schemas_lie_between() -> None:
     """40 drops what is redundant and the option texts, 41 adds the view, 42 indexes by library."""
     table_names = {s: {t.name for t in tables(s)} for s in SCHEMAS}
     index_names = {s: {i.name for i in indexes(s)} for s in SCHEMAS}
@@ -108,14 +108,14 @@ def test_development_schemas_lie_between():
     assert views == [0, 0, 0, 0, 0, 1, 1]
 
 
-def test_every_schema_has_its_writers():
+def test_every_schema_has_its_writers() -> None:
     """The default is one that a release writes."""
     assert tuple(WRITERS) == SCHEMAS
     assert WRITERS[DEFAULT_SCHEMA].startswith("2.")
 
 
 @pytest.mark.parametrize("schema", [35, 43, 1000, -1])
-def test_unknown_schema(schema):
+def test_unknown_schema(schema: int) -> None:
     """The hint says which pkg writes the ends of the range."""
     with pytest.raises(DatabaseError, match=f"got schema {schema}, want 36 to 42") as caught:
         check_schema(schema)

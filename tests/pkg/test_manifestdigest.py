@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Any
 
 import pytest
 
-from fixtures.localdb.corpus import cases, manifests
+from fixtures.localdb.corpus import Case, cases, manifests
 from fixtures.localdb.small import manifest
 from pipeline.errors import DigestMismatchError
 from pipeline.pkg.localdb_read import parse_localdb
@@ -26,8 +27,9 @@ WITH_FILES = {
 @pytest.mark.parametrize(
     "case", [c for c in cases() if c.packages is not None and c.repository], ids=lambda c: c.name
 )
-def test_digests_of_every_database(case):
+def test_digests_of_every_database(case: Case) -> None:
     """The client computed them from the records of the catalogue, which have no files."""
+    assert case.packages is not None
     known = manifests(case.packages)
     read = parse_localdb(case.database, wal=b"", journal=b"").packages
     assert read
@@ -43,13 +45,13 @@ def test_digests_of_every_database(case):
 
 @pytest.mark.golden
 @pytest.mark.parametrize("name", WITH_FILES)
-def test_digest_of_a_record_with_files(name):
+def test_digest_of_a_record_with_files(name: str) -> None:
     """Old catalogues with the lists of files give other digests."""
     record = PackageManifest.from_dict(manifests("golden")[name][0])
     assert manifest_digest(record, with_files=True, with_vital=True) == WITH_FILES[name]
 
 
-def test_database_alone_gives_the_digest():
+def test_database_alone_gives_the_digest() -> None:
     """The old spelling of the ABI is derived, as pkg derives it."""
     (case,) = (c for c in cases() if c.name == "2.8.4-single")
     (package,) = parse_localdb(case.database, wal=b"", journal=b"").packages
@@ -59,13 +61,13 @@ def test_database_alone_gives_the_digest():
     )
 
 
-def test_what_it_covers():
+def test_what_it_covers() -> None:
     """Each covered field changes it, the others do not."""
     base = manifest("p")
     digest = manifest_digest(base, with_files=False, with_vital=True)
     assert digest.startswith("2$2$")
     assert len(digest) == 4 + 103
-    for keys in (
+    changes: tuple[dict[str, Any], ...] = (
         {"version": "2"},
         {"origin": "x"},
         {"arch": "x"},
@@ -78,10 +80,11 @@ def test_what_it_covers():
         {"deps": {"x": {"origin": "y"}}},
         {"provides": ["x"]},
         {"requires": ["x"]},
-    ):
+    )
+    for keys in changes:
         changed = manifest("p", **keys)
         assert manifest_digest(changed, with_files=False, with_vital=True) != digest, keys
-    for keys in (
+    others: tuple[dict[str, Any], ...] = (
         {"comment": "x"},
         {"deps": {}},
         {"files": {"/f": "1$x"}},
@@ -89,12 +92,13 @@ def test_what_it_covers():
         {"abi": "x"},
         {"conflicts": ["x"]},
         {"licenses": ["x"]},
-    ):
+    )
+    for keys in others:
         same = manifest("p", **keys)
         assert manifest_digest(same, with_files=False, with_vital=True) == digest, keys
 
 
-def test_what_the_caller_says():
+def test_what_the_caller_says() -> None:
     """With files, and with the vital flag, are other digests."""
     record = manifest("p", files={"/f": "1$x", "/g": ""})
     digests = {
@@ -105,7 +109,7 @@ def test_what_the_caller_says():
     assert len(digests) == 4
 
 
-def test_verify():
+def test_verify() -> None:
     """A wrong digest says whose."""
     record = manifest("p")
     with pytest.raises(DigestMismatchError, match=r"p-1.0: digest: got 2\$2\$.*, want 2\$2\$x"):
@@ -127,6 +131,6 @@ def test_verify():
         ("Linux:4.4:a:b", "linux:4.4:a:b"),
     ],
 )
-def test_legacy_arch(abi, arch):
+def test_legacy_arch(abi: str, arch: str) -> None:
     """pkg_arch_to_legacy."""
     assert legacy_arch(abi) == arch

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import pytest
 from hypothesis import given, settings
@@ -23,11 +24,18 @@ from pipeline.pkg.manifest import (
     FileRecord,
     Message,
     PackageManifest,
-    byte_order,
 )
 from pipeline.pkg.manifestdigest import legacy_arch
+from pipeline.pkg.names import byte_order
+
+if TYPE_CHECKING:
+    import random
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.property
+
+T = TypeVar("T")
+Draw = st.DrawFn
 
 EPOCH = 1_700_000_000
 LARGE = 2**62
@@ -61,24 +69,28 @@ _PATHS = st.lists(_COMPONENT, min_size=1, max_size=3).map(lambda parts: "/" + "/
 _COUNT = st.integers(0, LARGE)
 
 
-def _ordered(elements):
+def _ordered(elements: st.SearchStrategy[str]) -> st.SearchStrategy[tuple[str, ...]]:
     return st.frozensets(elements, max_size=4).map(lambda s: tuple(sorted(s, key=byte_order)))
 
 
-def _pairs(keys, values):
+def _pairs(
+    keys: st.SearchStrategy[str], values: st.SearchStrategy[str]
+) -> st.SearchStrategy[tuple[tuple[str, str], ...]]:
     return st.dictionaries(keys, values, max_size=3).map(
         lambda d: tuple(sorted(d.items(), key=lambda pair: byte_order(pair[0])))
     )
 
 
-def _keyed(keys, value):
+def _keyed(
+    keys: st.SearchStrategy[str], value: Callable[[str], st.SearchStrategy[T]]
+) -> st.SearchStrategy[tuple[T, ...]]:
     """A tuple of records, one a key, in the order of the keys."""
     return st.dictionaries(keys, st.randoms(use_true_random=False), max_size=4).flatmap(
         lambda d: st.tuples(*(value(key) for key in sorted(d, key=byte_order)))
     )
 
 
-def _file(path):
+def _file(path: str) -> st.SearchStrategy[FileRecord]:
     return st.builds(
         FileRecord,
         path=st.just(path),
@@ -92,7 +104,7 @@ def _file(path):
     )
 
 
-def _directory(path):
+def _directory(path: str) -> st.SearchStrategy[DirectoryRecord]:
     return st.builds(
         DirectoryRecord,
         path=st.just("/shared" + path),
@@ -103,7 +115,7 @@ def _directory(path):
     )
 
 
-def _dependency(name):
+def _dependency(name: str) -> st.SearchStrategy[Dependency]:
     return st.builds(Dependency, name=st.just(name), origin=_ANY, version=_ANY)
 
 
@@ -116,7 +128,7 @@ _MESSAGE_TEXT = (
 
 
 @st.composite
-def _messages(draw):
+def _messages(draw: Draw) -> Message:
     kind = draw(st.sampled_from([None, "install", "upgrade", "remove"]))
     versions = st.none() | _MESSAGE_TEXT if kind == "upgrade" else st.none()
     return Message(
@@ -128,7 +140,7 @@ def _messages(draw):
 
 
 @st.composite
-def _lua_scripts(draw):
+def _lua_scripts(draw: Draw) -> tuple[tuple[str, str], ...]:
     texts = draw(st.lists(_ANY, max_size=4, unique=True))
     kinds = sorted(
         draw(st.lists(st.sampled_from(range(4)), min_size=len(texts), max_size=len(texts)))
@@ -137,7 +149,7 @@ def _lua_scripts(draw):
 
 
 @st.composite
-def _package(draw, name, others):
+def _package(draw: Draw, name: str, others: list[str]) -> InstalledPackage:
     """One package; its files are below a directory of its own name."""
     abi = draw(st.sampled_from(["FreeBSD:15:amd64", "FreeBSD:*", "*", "", "FreeBSD:14:é"]) | _ANY)
     scripts = draw(st.dictionaries(st.sampled_from(SCRIPT_KINDS), _ANY))
@@ -197,20 +209,20 @@ def _package(draw, name, others):
 
 
 @st.composite
-def _packages(draw):
-    names = draw(st.lists(_NAMES, min_size=1, max_size=3, unique=True))
+def _packages(draw: Draw) -> list[InstalledPackage]:
+    names = draw(st.lists(_NAMES, min_size=1, max_size=2, unique=True))
     return [draw(_package(name, names)) for name in names]
 
 
-def _build(packages, *, schema=42):
+def _build(packages: list[InstalledPackage], *, schema: int = 42) -> bytes:
     return build_localdb(packages, schema=schema, source_date_epoch=EPOCH)
 
 
-def _read(raw):
+def _read(raw: bytes) -> tuple[InstalledPackage, ...]:
     return parse_localdb(raw, wal=b"", journal=b"").packages
 
 
-def _held(package, schema):
+def _held(package: InstalledPackage, schema: int) -> InstalledPackage:
     """Return what a schema can hold of a package."""
     m = package.manifest
     if schema < 38:
@@ -239,9 +251,9 @@ def _held(package, schema):
     return dataclasses.replace(package, manifest=m)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(_packages(), st.sampled_from(SCHEMAS))
-def test_there_and_back(packages, schema):
+def test_there_and_back(packages: list[InstalledPackage], schema: int) -> None:
     """Every field at odd values comes back equal, as far as the schema has a place for it."""
     expected = sorted(
         (_held(p, schema) for p in packages), key=lambda p: byte_order(p.manifest.name)
@@ -249,14 +261,16 @@ def test_there_and_back(packages, schema):
     assert list(_read(_build(packages, schema=schema))) == expected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(_packages(), st.randoms(use_true_random=False))
-def test_any_permutation_gives_the_same_bytes(packages, chance):
+def test_any_permutation_gives_the_same_bytes(
+    packages: list[InstalledPackage], chance: random.Random
+) -> None:
     """Of packages, and of whatever is a list inside one but lua scripts and messages."""
     expected = _build(packages)
     mixed = []
     for package in packages:
-        changes = {
+        changes: dict[str, Any] = {
             field.name: tuple(chance.sample(value, len(value)))
             for field in dataclasses.fields(package.manifest)
             if field.name not in ("lua_scripts", "messages")
@@ -269,9 +283,9 @@ def test_any_permutation_gives_the_same_bytes(packages, chance):
     assert _build(mixed) == expected
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(_packages(), st.sampled_from(SCHEMAS))
-def test_canonicalising_is_idempotent(packages, schema):
+def test_canonicalising_is_idempotent(packages: list[InstalledPackage], schema: int) -> None:
     """What is canonical stays; any other schema and back is stable from the first time on."""
     once = canonicalise_localdb(
         _build(packages), wal=b"", journal=b"", schema=schema, source_date_epoch=EPOCH
@@ -280,9 +294,11 @@ def test_canonicalising_is_idempotent(packages, schema):
     assert once == again
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=8, deadline=None)
 @given(_packages(), _packages())
-def test_difference_is_empty_exactly_where_bytes_are_equal(a, b):
+def test_difference_is_empty_exactly_where_bytes_are_equal(
+    a: list[InstalledPackage], b: list[InstalledPackage]
+) -> None:
     """The difference is complete: nothing that reaches the bytes escapes it."""
     for left, right in ((a, b), (a, a)):
         difference = diff_localdb(
@@ -293,7 +309,7 @@ def test_difference_is_empty_exactly_where_bytes_are_equal(a, b):
         assert (difference.to_text(limit=1000) == "no difference\n") == difference.is_empty
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     st.lists(
         st.builds(
@@ -305,28 +321,33 @@ def test_difference_is_empty_exactly_where_bytes_are_equal(a, b):
         )
     )
 )
-def test_messages_are_stable_once_written(messages):
+def test_messages_are_stable_once_written(messages: list[Message]) -> None:
     """Trimming and replacing happens once."""
     column = messages_text(messages)
     assert messages_text(parse_messages(column)) == column
 
 
-@settings(max_examples=8, deadline=None)
+@settings(max_examples=4, deadline=None)
 @given(_packages(), st.data())
-def test_nul_is_refused_wherever_it_is(packages, data):
+def test_nul_is_refused_wherever_it_is(
+    packages: list[InstalledPackage], data: st.DataObject
+) -> None:
     """In each text column of a package."""
     package = packages[0]
     field = data.draw(
         st.sampled_from(["comment", "desc", "origin", "maintainer", "www", "prefix", "abi"])
     )
-    broken = dataclasses.replace(package.manifest, **{field: "a\0b"})
+    changes: dict[str, Any] = {field: "a\0b"}
+    broken = dataclasses.replace(package.manifest, **changes)
     with pytest.raises(DatabaseError, match="NUL in"):
         _build([dataclasses.replace(package, manifest=broken)])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=10, deadline=None)
 @given(_packages(), st.data())
-def test_damaged_bytes_are_read_or_refused(packages, data):
+def test_damaged_bytes_are_read_or_refused(
+    packages: list[InstalledPackage], data: st.DataObject
+) -> None:
     """A flipped byte gives packages or a DatabaseError, nothing else."""
     raw = bytearray(_build(packages))
     for _ in range(data.draw(st.integers(1, 4))):
