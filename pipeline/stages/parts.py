@@ -8,6 +8,7 @@ from pipeline.declaration import MTREE_PACKAGE, MTREE_PLACES, pattern_regex
 from pipeline.errors import DeclarationError, FormatError
 from pipeline.formats import mtree
 from pipeline.formats.digest import Digest
+from pipeline.formats.mtree import Kind
 from pipeline.pkg.effects import (
     ByteOrder,
     CapMkdb,
@@ -21,6 +22,13 @@ from pipeline.pkg.localdb import InstalledPackage, config_content
 from pipeline.pkg.localdb_schema import DEFAULT_SCHEMA
 from pipeline.pkg.manifest import PackageManifest
 from pipeline.pkg.scripts import recognise
+from pipeline.pkg.triggers import (
+    DeferredTrigger,
+    SkippedTrigger,
+    handle_triggers,
+    touched_directories,
+    trigger_phase,
+)
 from pipeline.rootfs.compose import (
     AccountPart,
     DistPart,
@@ -72,20 +80,20 @@ class PartsReader:
 
     def parts(
         self, declaration: Declaration, parent: TreeResult | None
-    ) -> tuple[ImageParts, list[dict[str, object]]]:
-        """Return the parts, and the report on scripts."""
+    ) -> tuple[ImageParts, dict[str, object]]:
+        """Return the parts, and the report on what stands in for scripts."""
         plan = self._plan
         manifests = {
             p.name: self._manifest(p.name) for ancestor in plan.lineage for p in ancestor.packages
         }
         layer_of = plan.layer_of()
         skips = {s.digest: s.reason for s in plan.image.skip if s.digest}
-        report: list[dict[str, object]] = []
+        reports: list[dict[str, object]] = []
         packages = []
         for package in plan.packages:
             manifest = manifests[package.name]
             scripts = recognise(manifest, skip=skips)
-            report.extend({"package": manifest.name_version, **s.to_dict()} for s in scripts)
+            reports.extend({"package": manifest.name_version, **s.to_dict()} for s in scripts)
             packages.append(
                 PackagePart(
                     manifest=manifest,
@@ -101,6 +109,8 @@ class PartsReader:
                 path for ancestor in plan.lineage for path in ancestor.image.library_path
             ),
         )
+        effects = _declared_effects(plan.image.effects, base)
+        triggers = self._triggers(manifests)
         return (
             ImageParts(
                 name=plan.name,
@@ -115,13 +125,38 @@ class PartsReader:
                 picks=self._picks(),
                 written=self._written(),
                 accounts=self._accounts(),
-                effects=_declared_effects(plan.image.effects, base),
-                triggers=(),
+                effects=effects,
+                triggers=tuple(
+                    _deferred_part(t) for t in triggers if isinstance(t, DeferredTrigger)
+                ),
                 installed=self._installed(manifests),
                 pkg_schema=declaration.pkg_schema or DEFAULT_SCHEMA,
             ),
-            report,
+            {
+                "declared": [effect.to_dict() for effect in effects],
+                "scripts": reports,
+                "triggers": [trigger.to_dict() for trigger in triggers],
+            },
         )
+
+    def _triggers(
+        self, manifests: Mapping[str, PackageManifest]
+    ) -> tuple[DeferredTrigger | SkippedTrigger, ...]:
+        """Return what becomes of the triggers of the whole line, for all that it installs."""
+        files = {
+            f"/{entry.path}": self._content.read(entry)
+            for name in manifests
+            for entry in self._spec(name)
+            if entry.kind is Kind.FILE and trigger_phase(f"/{entry.path}") is not None
+        }
+        skips = {
+            skip.trigger: skip.reason
+            for ancestor in self._plan.lineage
+            for skip in ancestor.image.skip
+            if skip.trigger
+        }
+        touched = touched_directories(manifests.values())
+        return handle_triggers(files, touched, skip=skips)
 
     def _parent(self, parent: TreeResult) -> tuple[Entry, ...]:
         return mtree.parse_spec(self._store.read(parent.tree.digest))
@@ -222,6 +257,19 @@ def _written_part(file: File, source: str) -> WrittenPart:
         mtime=0,
     )
     return WrittenPart(source=source, entry=entry, content=content)
+
+
+def _deferred_part(trigger: DeferredTrigger) -> WrittenPart:
+    entry = written_entry(
+        trigger.path,
+        digest=Digest.of(trigger.content).hex,
+        size=len(trigger.content),
+        mode=0o644,
+        user=0,
+        group=0,
+        mtime=0,
+    )
+    return WrittenPart(source=f"trigger {trigger.trigger}", entry=entry, content=trigger.content)
 
 
 def _declared_effects(names: Sequence[Any], base: Base) -> tuple[Effect, ...]:
