@@ -150,6 +150,7 @@ def compose(parts: ImageParts, stored: Callable[[Entry], bytes]) -> Composition:
         parent_name=parts.parent_name,
         source_date_epoch=parts.epoch,
         keep_flags=parts.keep_flags,
+        config=[path for package in parts.installed for path in package.manifest.config],
     )
     _place_directories(composer, parts, accounts)
     _place_packages(composer, parts, accounts)

@@ -75,7 +75,17 @@ class Composer:
         parent_name: str,
         source_date_epoch: int,
         keep_flags: bool,
+        config: Iterable[str] = (),
     ) -> None:
+        """Begin with a parent's tree.
+
+        Args:
+            parent: its entries; none for an image without a parent.
+            parent_name: for messages.
+            source_date_epoch: bound of all times.
+            keep_flags: whether file flags stay.
+            config: absolute paths of configuration files of the parent's packages.
+        """
         self._tree = {entry.path: entry for entry in parent}
         self._sources = dict.fromkeys(self._tree, f"image {parent_name}")
         self._own: dict[str, str] = {}
@@ -83,7 +93,7 @@ class Composer:
         self._epoch = source_date_epoch
         self._keep_flags = keep_flags
         self._layers: dict[str, dict[str, Entry]] = {}
-        self._config: set[str] = set()
+        self._config = {path.lstrip("/") for path in config}
         self._inodes = max((entry.inode for entry in self._tree.values()), default=0)
 
     # ------------------------------------------------------------ placing
