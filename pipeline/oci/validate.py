@@ -101,7 +101,7 @@ def verify_layout(source: LayoutSource, *, what: str) -> None:
 class _Validator:
     def __init__(self, source: LayoutSource) -> None:
         self._source = source
-        self._layers: dict[tuple[Digest, str], tuple[Digest | None, tuple[Finding, ...]]] = {}
+        self._layers: dict[tuple[Digest, int, str], Digest | None] = {}
 
     def layout(self) -> Iterator[Finding]:
         try:
@@ -222,20 +222,19 @@ class _Validator:
         if writer.digest != descriptor.digest:
             yield Finding(where, f"digest: got {writer.digest}, want {descriptor.digest}")
 
-    def _layer(
-        self, where: str, descriptor: Descriptor
-    ) -> tuple[Digest | None, tuple[Finding, ...]]:
-        """Return the diff_id and the findings; shared layers are read once."""
-        key = (descriptor.digest, descriptor.media_type)
-        if key not in self._layers:
-            findings = list(self._opaque(where, descriptor))
-            diff_id = None
-            if descriptor.media_type not in LAYER_TYPES.values():
-                findings.append(Finding(where, f"got mediaType {descriptor.media_type!r}"))
-            if not findings:
-                diff_id = self._read_layer(where, descriptor, findings)
-            self._layers[key] = (diff_id, tuple(findings))
-        return self._layers[key]
+    def _layer(self, where: str, descriptor: Descriptor) -> tuple[Digest | None, list[Finding]]:
+        """Return the diff_id and the findings; a shared layer is read and reported once."""
+        key = (descriptor.digest, descriptor.size, descriptor.media_type)
+        if key in self._layers:
+            return self._layers[key], []
+        findings = list(self._opaque(where, descriptor))
+        diff_id = None
+        if descriptor.media_type not in LAYER_TYPES.values():
+            findings.append(Finding(where, f"got mediaType {descriptor.media_type!r}"))
+        if not findings:
+            diff_id = self._read_layer(where, descriptor, findings)
+        self._layers[key] = diff_id
+        return diff_id, findings
 
     def _read_layer(
         self, where: str, descriptor: Descriptor, findings: list[Finding]

@@ -23,10 +23,10 @@ from pipeline.pkg.patterns import compile_glob, literal
 from pipeline.pkg.shell_words import Literal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.pkg.patterns import Glob
-    from pipeline.pkg.shell_words import Parameter, Part, Word
+    from pipeline.pkg.shell_words import Part, Word
 
 ROOT: Final = "/\0root"
 """Stands for the root directory; a script has no NUL."""
@@ -98,48 +98,65 @@ class Environment:
         raise ScriptError(f"variable {name!a} has no value that is known here")
 
 
+@dataclass(frozen=True, slots=True)
+class _Run:
+    """A piece of an expanded word."""
+
+    text: str
+    quoted: bool
+    splits: bool
+    """It is split at blanks."""
+
+
 def expand_text(parts: Sequence[Part], environment: Environment) -> str:
     """Expand without splitting, as in an assignment."""
-    text = "".join(
-        part.text if isinstance(part, Literal) else _parameter(part, environment) for part in parts
-    )
-    return _bounded(text, MAX_VALUE)
+    return _bounded("".join(run.text for run in _runs(parts, environment)), MAX_VALUE)
 
 
 def expand_pattern(parts: Sequence[Part], environment: Environment) -> Glob:
     """Expand to a pattern, as in `case`: what is quoted stands for itself."""
     glob: Glob = ()
-    for part in parts:
-        text = part.text if isinstance(part, Literal) else _parameter(part, environment)
-        glob += literal(text) if part.quoted else compile_glob(text)
+    for run in _runs(parts, environment):
+        glob += literal(run.text) if run.quoted else compile_glob(run.text)
     return glob
 
 
 def expand_words(words: Sequence[Word], environment: Environment) -> list[Field]:
     """Expand to the fields of a command."""
-    return [field for word in words for field in _fields(word.parts, environment)]
+    return [field for word in words for field in _fields(_runs(word.parts, environment))]
 
 
-def _fields(parts: Sequence[Part], environment: Environment) -> list[Field]:
-    """Expand one word (rule 3)."""
-    fields: list[list[tuple[str, bool]]] = []
-    open_field = False
+def _runs(
+    parts: Sequence[Part], environment: Environment, *, inner: bool = False
+) -> Iterator[_Run]:
+    """Expand to pieces; `inner` is the word behind an operator, which is split as well."""
     for part in parts:
-        if isinstance(part, Literal) or part.quoted:
-            text = part.text if isinstance(part, Literal) else _parameter(part, environment)
-            if not open_field:
-                fields.append([])
-            fields[-1].append((text, part.quoted))
-            open_field = True
+        if isinstance(part, Literal):
+            yield _Run(part.text, part.quoted, splits=inner and not part.quoted)
             continue
-        for piece, splits in _pieces(_parameter(part, environment)):
+        value = environment.value(part.name)
+        uses_word = (part.operator == ":-" and not value) or (part.operator == ":+" and value)
+        if part.operator == "%":
+            value = _without_suffix(value, expand_pattern(part.argument, environment))
+        if uses_word:
+            yield from _runs(part.argument, environment, inner=True)
+        elif part.operator != ":+":
+            yield _Run(value, part.quoted, splits=not part.quoted)
+
+
+def _fields(runs: Iterable[_Run]) -> list[Field]:
+    """Make the fields of one word (rule 3)."""
+    fields: list[list[tuple[str, bool]]] = []
+    is_open = False
+    for run in runs:
+        for piece, splits in _pieces(run.text) if run.splits else ((run.text, False),):
             if splits:
-                open_field = False
+                is_open = False
                 continue
-            if not open_field:
+            if not is_open:
                 fields.append([])
-            fields[-1].append((piece, False))
-            open_field = True
+            fields[-1].append((piece, run.quoted))
+            is_open = True
     return [_field(pieces) for pieces in fields]
 
 
@@ -165,17 +182,6 @@ def _bounded(text: str, limit: int) -> str:
     if len(text) > limit:
         raise ScriptError(f"word of {len(text)} characters, want at most {limit}")
     return text
-
-
-def _parameter(part: Parameter, environment: Environment) -> str:
-    value = environment.value(part.name)
-    if part.operator == ":-":
-        return value or expand_text(part.argument, environment)
-    if part.operator == ":+":
-        return expand_text(part.argument, environment) if value else ""
-    if part.operator == "%":
-        return _without_suffix(value, expand_pattern(part.argument, environment))
-    return value
 
 
 def _without_suffix(value: str, glob: Glob) -> str:

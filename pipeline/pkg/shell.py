@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ASSIGNMENT_RE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _REDIRECTIONS: Final = frozenset((">", ">>", ">&", "<"))
 _CLOSING: Final = frozenset(("then", "elif", "else", "fi", "esac", "do", "done", "}"))
-_REFUSED_WORDS: Final = frozenset(("for", "while", "until", "do", "done", "{", "}", "in", "[["))
+_REFUSED_WORDS: Final = frozenset(("!", "for", "while", "until", "do", "done", "{", "}", "in", "[["))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -90,6 +90,8 @@ class Composer:
         self._sources = dict.fromkeys(self._tree, f"image {parent_name}")
         self._own: dict[str, str] = {}
         """Path to the kind of thing of this image that put it there."""
+        self._layer_of: dict[str, str] = {}
+        """Path to the layer of this image that put it there last."""
         self._epoch = source_date_epoch
         self._keep_flags = keep_flags
         self._layers: dict[str, dict[str, Entry]] = {}
@@ -150,6 +152,7 @@ class Composer:
         self._tree[entry.path] = entry
         self._sources[entry.path] = source
         self._own[entry.path] = kind
+        self._layer_of[entry.path] = layer
         self._layers.setdefault(layer, {})[entry.path] = entry
 
     def _may_replace(self, existing: Entry, kind: str) -> bool:
@@ -206,7 +209,10 @@ class Composer:
     # ------------------------------------------------------------ finishing
 
     def layer(self, name: str) -> Layer | None:
-        """Finish a layer: ancestors and times (rules 6 and 7). None if it has no entries."""
+        """Finish a layer: ancestors and times (rules 6 and 7). None if it has no entries.
+
+        Layers are finished in their order, when everything has been placed.
+        """
         own = self._layers.get(name)
         if not own:
             return None
@@ -227,7 +233,11 @@ class Composer:
             if entry.mtime == _IMPLIED:
                 mtime = newest.get(path, _IMPLIED)
                 entries[path] = replace(entry, mtime=self._epoch if mtime == _IMPLIED else mtime)
-        self._tree.update(entries)
+        self._tree.update(
+            (path, entry)
+            for path, entry in entries.items()
+            if path not in own or self._layer_of[path] == name
+        )
         return Layer(name=name, entries=tuple(number_links(entries.values())))
 
     def tree(self) -> tuple[Entry, ...]:

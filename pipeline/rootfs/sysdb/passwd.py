@@ -10,7 +10,8 @@ Specification: FreeBSD `usr.sbin/pwd_mkdb/pwd_mkdb.c`, `lib/libc/gen/pw_scan.c` 
 3. Each database has a version, then for each entry a record under its name, its number and its
    uid; the first entry of a name or a uid wins. Entries for NIS have a number of their own, and a
    flag tells that there are any.
-4. passwd has a line for each entry. Revisions up to 13 also copied comments; the caller says.
+4. passwd has a line for each entry. Older revisions, those that accept `-B` and `-L`, also copied
+   comments; the caller says.
 
 Refused beyond what the program refuses: NUL bytes, names that overflow its buffer.
 Left out: `-u` (update of one account), locking, file modes (pwd.db and passwd 0644, spwd.db and

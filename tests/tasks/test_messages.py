@@ -1,0 +1,95 @@
+"""What doit says: contents, errors with a next step, status."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from tests.tasks.project import Project, embedded
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return embedded(tmp_path / "p")
+
+
+def test_list_is_a_table_of_contents(project: Project) -> None:
+    lines = project.build("list").output.splitlines()
+    names = [line.split()[0] for line in lines]
+    assert {"build", "update", "fetch", "layers", "images", "image", "layer"} <= set(names)
+    assert all(len(line.split(None, 1)) == 2 for line in lines), "every task has a line of doc"
+    assert all(len(line) <= 100 for line in lines)
+
+
+def test_list_works_without_a_lock(project: Project) -> None:
+    (project.path / "images.lock.json").unlink()
+    assert "update" in project.build("list").output
+
+
+def test_status_tells_what_is_to_be_done(project: Project) -> None:
+    before = project.build("list", "--all", "--status").output
+    assert "R image:15.0:amd64:runtime" in before
+    project.build("index:15.0:static")
+    after = project.build("list", "--all", "--status").output
+    assert "U image:15.0:amd64:static" in after
+    assert "R image:15.0:amd64:runtime" in after
+
+
+def test_info_describes_a_task(project: Project) -> None:
+    output = project.build("info", "image:15.0:amd64:runtime").output
+    assert "layer:15.0:amd64:runtime:state" in output
+
+
+def test_missing_lock_says_how_to_make_one(project: Project) -> None:
+    (project.path / "images.lock.json").unlink()
+    run = project.doit("build")
+    assert run.status == 1
+    assert "there is no images.lock.json" in run.output
+    assert "doit update" in run.output
+    assert "Traceback" not in run.output + run.errors
+
+
+def test_stale_lock_names_the_difference(project: Project) -> None:
+    project.edit('packages = ["FreeBSD-zoneinfo"]', 'packages = ["FreeBSD-zoneinfo", "FreeBSD-vi"]')
+    run = project.doit("build")
+    assert run.status == 1
+    assert "releases.14.3.images.static.packages" in run.output
+    assert "doit update" in run.output
+
+
+def test_declaration_error_names_key_and_nearest(project: Project) -> None:
+    project.edit("packages = [", "packges = [")
+    run = project.doit("update")
+    assert run.status == 1
+    assert "images.static.packges: unknown key; did you mean 'packages'?" in run.output
+    assert "Traceback" not in run.output + run.errors
+
+
+def test_missing_declaration_is_one_line(tmp_path: Path) -> None:
+    project = embedded(tmp_path / "p")
+    run = project.doit("config=nothing.toml", "build")
+    assert run.status == 1
+    assert "nothing.toml: No such file or directory" in run.output
+    assert "Traceback" not in run.output + run.errors
+
+
+def test_unsatisfiable_request_explains_the_chain(project: Project) -> None:
+    project.edit('"FreeBSD-fetch",', '"FreeBSD-fetsh",')
+    run = project.doit("update")
+    assert run.status == 1
+    assert "FreeBSD-fetsh" in run.output
+    assert "FreeBSD-fetch" in run.output.split("hint:")[1]
+
+
+def test_failure_keeps_the_old_lock(project: Project) -> None:
+    before = (project.path / "images.lock.json").read_bytes()
+    project.edit('"FreeBSD-fetch",', '"FreeBSD-fetsh",')
+    assert project.doit("update").status == 1
+    assert (project.path / "images.lock.json").read_bytes() == before
+
+
+def test_piped_output_is_plain_lines(project: Project) -> None:
+    run = project.build()
+    assert "\x1b" not in run.output + run.errors
+    assert "layer    15.0:amd64:static:packages" in run.output.splitlines()
