@@ -11,7 +11,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
 
 import msgspec
 from msgspec import Meta, Struct
@@ -22,6 +22,8 @@ from pipeline.pkg.names import check_name, check_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+T = TypeVar("T")
 
 FORMAT: Final = 1
 """The output format that this version writes."""
@@ -279,14 +281,19 @@ def parse_declaration(data: bytes) -> Declaration:
     except tomllib.TOMLDecodeError as e:
         raise DeclarationError(f"not TOML: {e}") from None
     _refuse_unknown(document, Declaration, "")
-    try:
-        declaration = msgspec.convert(document, Declaration)
-    except msgspec.ValidationError as e:
-        message, _, where = str(e).partition(" - at `")
-        context = where.rstrip("`").removeprefix("$.").removeprefix("key in $.")
-        raise DeclarationError(message[:1].lower() + message[1:], context=context) from None
+    declaration = _convert(document, Declaration, "")
     _check(declaration)
     return declaration
+
+
+def _convert(value: object, kind: type[T], context: str) -> T:
+    try:
+        return msgspec.convert(value, kind)
+    except msgspec.ValidationError as e:
+        message, _, where = str(e).partition(" - at `")
+        inner = where.rstrip("`").removeprefix("key` in `").removeprefix("$").removeprefix(".")
+        error = DeclarationError(message[:1].lower() + message[1:], context=inner)
+        raise (error.within(context) if context else error) from None
 
 
 def _refuse_unknown(value: object, kind: object, context: str) -> None:
@@ -302,13 +309,15 @@ def _refuse_unknown(value: object, kind: object, context: str) -> None:
             _refuse_unknown(item, fields[key], where)
     elif isinstance(value, dict) and (inner := _inner(kind, dict)) is not None:
         for key, item in value.items():
-            _refuse_unknown(item, inner, f"{context}.{key}")
+            where = f"{context}.{key}"
+            _refuse_unknown(item, inner, where)
+            _convert(item, inner, where)  # here, because msgspec's own path leaves the key out
     elif isinstance(value, list) and (inner := _inner(kind, list)) is not None:
         for i, item in enumerate(value):
             _refuse_unknown(item, inner, f"{context}[{i}]")
 
 
-def _inner(kind: object, container: type) -> object:
+def _inner(kind: object, container: type) -> Any:  # noqa: ANN401  - a type, of any kind
     """Return the item type of `list[X]` or `dict[str, X]`; no optional container holds tables."""
     bare = get_args(kind)[0] if get_origin(kind) is Annotated else kind
     return get_args(bare)[-1] if get_origin(bare) is container else None
@@ -415,7 +424,8 @@ def _check_file(d: Declaration, file: File, context: str) -> None:
                 raise _fail("", "want package and paths, or path and one of text, link, directory")
             check_path(file.path)
     except FormatError as e:
-        raise DeclarationError(str(e), context=context) from None
+        where = f"{context}.{e.context}" if e.context else context
+        raise DeclarationError(e.message, context=where) from None
 
 
 def _has_glob(pattern: str) -> bool:
@@ -423,9 +433,9 @@ def _has_glob(pattern: str) -> bool:
 
 
 def pattern_regex(pattern: str) -> re.Pattern[str]:
-    """Compile a path pattern: `*` and `?` stay within a component, `**` crosses them."""
-    meaning = {"/**": "/.+", "**/": "(?:.+/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    tokens = re.split(r"(/\*\*|\*\*/|\*\*|\*|\?)", pattern)
+    """Compile a path pattern: `*` and `?` stay within a component, `**` crosses any number."""
+    meaning = {"/**/": "/(?:.+/)?", "/**": "/.+", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    tokens = re.split(r"(/\*\*/|/\*\*\Z|\*\*|\*|\?)", pattern)
     return re.compile("".join(meaning.get(t, re.escape(t)) for t in tokens), re.DOTALL)
 
 

@@ -57,6 +57,11 @@ class FormatError(PipelineError, ValueError):
             self.context = f"{outer}{self.context}"
         return self
 
+    def in_document(self, name: str) -> FormatError:
+        """Put the name of the whole document before the context; return self."""
+        self.context = f"{name}: {self.context}" if self.context else name
+        return self
+
 
 class ManifestError(FormatError):
     """A package manifest is not what pkg(8) describes."""

@@ -70,7 +70,7 @@ class Layout:
             d = canonical_json.loads_object(raw, error=LayoutError)
             descriptors = get_descriptors(d, "manifests")
         except LayoutError as e:
-            raise e.within(str(self.root / _INDEX)) from None
+            raise e.in_document(str(self.root / _INDEX)) from None
         return {
             descriptor.annotations[REF_NAME]: descriptor
             for descriptor in descriptors
@@ -129,6 +129,7 @@ class PublishedLayout(Layout):
 
     def publish(self, name: str, descriptor: Descriptor, blobs: Iterable[Blob]) -> None:
         """Put blobs of the store into the layout, and then the reference to them."""
+        self._store.sweep()
         needed = tuple(blobs)
         memory = self._remembered()
         for blob in needed:

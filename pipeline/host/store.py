@@ -174,13 +174,16 @@ class Store:
         path.replace(target)
 
     def temporary(self) -> tuple[int, str]:
-        """Create a temporary file; the first call removes those of processes that have died."""
+        """Create a temporary file."""
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
+        return tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=folder)
+
+    def sweep(self) -> None:
+        """Remove temporary files of processes that have died; once in a process is enough."""
         if not self._swept:
             self._swept = True
-            _sweep(folder)
-        return tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=folder)
+            _sweep(self.root / "tmp")
 
     def remove(self, digest: Digest) -> None:
         """Forget a blob."""
@@ -239,6 +242,7 @@ class Store:
         suspicious: bool = False,
     ) -> Record:
         """Return the record of these inputs, calling `make` only if it is not at hand."""
+        self.sweep()
         record = self.recall(stage, inputs, suspicious=suspicious)
         if record is None:
             record = make()
@@ -246,16 +250,6 @@ class Store:
             self._write_memo(path, stage, inputs, record)
             self._memos[path] = record
         return record
-
-    def forget(self, stage: str, inputs: Mapping[str, object]) -> None:
-        """Remove a memo and the blobs it names."""
-        record = self.recall(stage, inputs)
-        if record is not None:
-            for blob in record.outputs.values():
-                self.remove(blob.digest)
-        path = self.memo_path(stage, inputs)
-        self._memos.pop(path, None)
-        path.unlink(missing_ok=True)
 
     def _write_memo(
         self, path: Path, stage: str, inputs: Mapping[str, object], record: Record
@@ -275,7 +269,7 @@ class Store:
 
 def _sweep(folder: Path) -> None:
     """Remove temporary files whose process is gone."""
-    for entry in sorted(folder.iterdir()):
+    for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
         pid = entry.name.partition("-")[0]
         if pid.isdigit() and not _is_running(int(pid)):
             entry.unlink(missing_ok=True)

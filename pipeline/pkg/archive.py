@@ -99,7 +99,7 @@ def read_package(source: BinaryIO, payload: Sink, *, size: int, what: str) -> Pa
     try:
         return _read(source, payload, size, what)
     except FormatError as e:
-        raise _named(e, what) from None
+        raise e.in_document(what) from None
 
 
 def read_manifest(source: BinaryIO, *, size: int, what: str) -> tuple[PackageManifest, bytes]:
@@ -111,12 +111,7 @@ def read_manifest(source: BinaryIO, *, size: int, what: str) -> tuple[PackageMan
         raw, _, _ = _leading_members(reader)
         return PackageManifest.parse(raw), raw
     except FormatError as e:
-        raise _named(e, what) from None
-
-
-def _named(error: FormatError, what: str) -> FormatError:
-    error.context = f"{what}: {error.context}" if error.context else what
-    return error
+        raise e.in_document(what) from None
 
 
 def _read(source: BinaryIO, payload: Sink, size: int, what: str) -> PackageContents:

@@ -55,11 +55,6 @@ class Column:
         """Whether values are text; everything else is an integer."""
         return self.definition.startswith("TEXT")
 
-    @property
-    def is_rowid(self) -> bool:
-        """Whether the column is the row's id."""
-        return self.definition == "INTEGER PRIMARY KEY"
-
 
 @dataclass(frozen=True, slots=True)
 class Table:

@@ -70,13 +70,9 @@ class Environment:
         result.stops = self.stops
         return result
 
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Environment):
-            return NotImplemented
-        mine = (self.variables, self.arguments, self.stops)
-        return mine == (other.variables, other.arguments, other.stops)
-
-    __hash__ = None  # type: ignore[assignment]  # it changes
+    def state(self) -> tuple[object, ...]:
+        """Return what later statements can see, but for `$?`."""
+        return dict(self.variables), self.arguments, self.stops
 
     def value(self, name: str) -> str:
         """Return what a variable or special parameter is worth.

@@ -141,7 +141,7 @@ class _Walker:
         status = child.run(statements, is_condition=is_condition)
         if child.has_exited:
             raise self._error("an exit that depends on the image", statements[0])
-        if environment != self.environment:
+        if environment.state() != self.environment.state():
             raise self._error("a variable that depends on the image", statements[0])
         self.effects += child.effects
         return status
@@ -176,7 +176,7 @@ class _Walker:
                 return self._if(statement)
             case Case():
                 return self._case(statement)
-            case Subshell():
+            case _:
                 raise ScriptError("a subshell")
 
     def _and_or(self, statement: AndOr) -> Status:
@@ -379,9 +379,7 @@ def _negated_question(question: Question) -> Question:
 
 
 def _image_name(word: str) -> str:
-    """Return a word without the root directory, programs by their names."""
-    if word in ("/bin/cp", "/usr/bin/grep", "/bin/echo", "/bin/rm"):
-        return program_name(word)
+    """Return a word without the root directory."""
     return image_path(word) if word.startswith("/") else word
 
 

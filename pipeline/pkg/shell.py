@@ -163,8 +163,6 @@ class _Parser:
         return self._text[self._tokens[first].start : self._tokens[self._at - 1].end]
 
     def _error(self, what: str, index: int) -> ScriptError:
-        if not self._tokens:
-            return not_understood(what, line=1)
         token = self._tokens[min(index, len(self._tokens) - 1)]
         source = line_at(self._text, token.start)
         return not_understood(f"{what} in {shown(source)!a}", line=token.line)

@@ -59,11 +59,6 @@ def recall_layer(spec: Blob, compression: Compression, *, store: Store) -> Layer
     return None if record is None else LayerResult.from_record(record)
 
 
-def forget_layer(spec: Blob, compression: Compression, *, store: Store) -> None:
-    """Remove the layer from the store."""
-    store.forget(STAGE, _inputs(spec, compression))
-
-
 def build_layer(
     spec: Blob,
     compression: Compression,

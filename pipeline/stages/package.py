@@ -58,11 +58,6 @@ def recall_package(package: LockedPackage, *, store: Store) -> PackageResult | N
     return None if record is None else PackageResult.from_record(record)
 
 
-def forget_package(package: LockedPackage, *, store: Store) -> None:
-    """Remove the unpacked package from the store; its archive stays."""
-    store.forget(STAGE, _inputs(package.digest, package.name, package.version))
-
-
 def unpack_package(
     package: LockedPackage, *, store: Store, suspicious: bool = False
 ) -> PackageResult:

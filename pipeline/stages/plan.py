@@ -41,7 +41,7 @@ def read_lock(path: Path) -> Lock | None:
     except FileNotFoundError:
         return None
     except FormatError as e:
-        raise e.within(str(path)) from None
+        raise e.in_document(str(path)) from None
 
 
 def picked_packages(image: Image, release: str) -> tuple[str, ...]:
@@ -94,6 +94,12 @@ def check_lock(declaration: Declaration, lock: Lock, *, what: str) -> None:
         if got != want:
             where = _difference(got, want, f"releases.{release}")
             raise StaleLockError(f"{what} does not answer the declaration: {where}", hint=_UPDATE)
+        for architecture in declaration.releases[release].architectures:
+            target = lock.releases[release].architectures.get(architecture)
+            for image in declaration.image_order(release):
+                if target is None or image not in target.images:
+                    missing = f"{release}:{architecture}:{image}"
+                    raise StaleLockError(f"{what} has no image {missing}", hint=_UPDATE)
 
 
 def _difference(got: object, want: object, where: str) -> str:

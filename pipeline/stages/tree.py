@@ -100,13 +100,6 @@ def recall_tree(
     return None if record is None else TreeResult.from_record(record, plan)
 
 
-def forget_tree(
-    plan: ImagePlan, declaration: Declaration, parent: TreeResult | None, *, store: Store
-) -> None:
-    """Remove the tree from the store."""
-    store.forget(STAGE, _inputs(plan, declaration, parent))
-
-
 def compose_tree(
     plan: ImagePlan,
     declaration: Declaration,

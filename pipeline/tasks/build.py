@@ -25,7 +25,6 @@ from pipeline.formats.digest import Digest
 from pipeline.host.environment import source_date_epoch
 from pipeline.host.progress import human_size
 from pipeline.host.store import Blob
-from pipeline.stages.fetch import STAGE as FETCH
 from pipeline.stages.fetch import archive_inputs, fetch_archives, recall_archives
 from pipeline.stages.image import (
     ImageDocuments,
@@ -35,20 +34,9 @@ from pipeline.stages.image import (
     make_image,
     make_index,
 )
-from pipeline.stages.layer import LayerResult, build_layer, forget_layer, recall_layer
-from pipeline.stages.package import (
-    PackageResult,
-    forget_package,
-    recall_package,
-    unpack_package,
-)
-from pipeline.stages.tree import (
-    TreeResult,
-    compose_tree,
-    forget_tree,
-    recall_tree,
-    tree_inputs,
-)
+from pipeline.stages.layer import LayerResult, build_layer, recall_layer
+from pipeline.stages.package import PackageResult, recall_package, unpack_package
+from pipeline.stages.tree import TreeResult, compose_tree, recall_tree, tree_inputs
 from pipeline.tasks.config import PROJECT
 from pipeline.tasks.reporter import add_summary, add_warning, say
 from pipeline.tasks.state import Work, execute, is_current, run
@@ -69,14 +57,8 @@ def _cached(doc: str, work: Work, **fields: Any) -> Task:
         "doc": doc,
         "actions": [(execute, [work])],
         "uptodate": [(is_current, [work])],
-        "clean": [(_forget, [work])],
         **fields,
     }
-
-
-def _forget(work: Work, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
-    if not dryrun:
-        work.forget()
 
 
 def _digest(value: Mapping[str, object]) -> str:
@@ -211,7 +193,6 @@ def task_fetch() -> Task:
             run=lambda suspicious: fetch_archives(
                 PROJECT.plan, root=PROJECT.root, store=PROJECT.store, suspicious=suspicious
             ),
-            forget=lambda: PROJECT.store.forget(FETCH, archive_inputs(PROJECT.plan)),
         ),
     )
 
@@ -228,7 +209,6 @@ def task_package() -> Iterator[Task]:
             run=lambda suspicious, package=package: unpack_package(
                 package, store=PROJECT.store, suspicious=suspicious
             ),
-            forget=lambda package=package: forget_package(package, store=PROJECT.store),
         )
         yield _cached(
             f"Verify and unpack {package.name}-{package.version}",
@@ -273,12 +253,7 @@ def _tree_work(plan: ImagePlan) -> Work:
             suspicious=suspicious,
         )
 
-    return Work(
-        inputs=inputs,
-        is_done=lambda: _tree(plan) is not None,
-        run=compose,
-        forget=lambda: forget_tree(plan, PROJECT.declaration, parent(), store=PROJECT.store),
-    )
+    return Work(inputs=inputs, is_done=lambda: _tree(plan) is not None, run=compose)
 
 
 def task_layer() -> Iterator[Task]:
@@ -324,12 +299,7 @@ def _layer_work(plan: ImagePlan, name: str) -> Work:
             suspicious=suspicious,
         )
 
-    def forget() -> None:
-        blob = spec()
-        if blob is not None:
-            forget_layer(blob, compression, store=PROJECT.store)
-
-    return Work(inputs=inputs, is_done=is_done, run=make, forget=forget)
+    return Work(inputs=inputs, is_done=is_done, run=make)
 
 
 def task_image() -> Iterator[Task]:
@@ -344,7 +314,22 @@ def task_image() -> Iterator[Task]:
             _image_work(plan),
             name=name,
             task_dep=dependencies,
+            clean=[(_Withdrawal(image_reference(plan)),)],
         )
+
+
+class _Withdrawal:
+    """Takes a name out of the layout; a class so that doit can say what it does."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def __str__(self) -> str:
+        return f"<take {self._name} out of the layout"
+
+    def __call__(self, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
+        if not dryrun:
+            PROJECT.layout.withdraw(self._name)
 
 
 def image_reference(plan: ImagePlan) -> str:
@@ -369,12 +354,7 @@ def _image_work(plan: ImagePlan) -> Work:
         result = keep_image(documents, store=PROJECT.store)
         PROJECT.layout.publish(image_reference(plan), result.manifest, result.blobs)
 
-    return Work(
-        inputs=inputs,
-        is_done=is_done,
-        run=publish,
-        forget=lambda: PROJECT.layout.withdraw(image_reference(plan)),
-    )
+    return Work(inputs=inputs, is_done=is_done, run=publish)
 
 
 def task_index() -> Iterator[Task]:
@@ -388,6 +368,7 @@ def task_index() -> Iterator[Task]:
             _index_work(reference, plans),
             name=f"{plans[0].release}:{plans[0].name}",
             task_dep=[f"image:{plan}" for plan in plans],
+            clean=[(_Withdrawal(reference),)],
         )
 
 
@@ -420,12 +401,7 @@ def _index_work(reference: str, plans: tuple[ImagePlan, ...]) -> Work:
         blob = PROJECT.store.put(index[0])
         PROJECT.layout.publish(reference, index[1], [blob])
 
-    return Work(
-        inputs=inputs,
-        is_done=is_done,
-        run=publish,
-        forget=lambda: PROJECT.layout.withdraw(reference),
-    )
+    return Work(inputs=inputs, is_done=is_done, run=publish)
 
 
 def task_layers() -> Task:
@@ -446,7 +422,7 @@ def task_build() -> Task:
         "actions": [(run, [_prune])],
         "task_dep": ["index"],
         "uptodate": [_is_pruned],
-        "clean": [_clean_output],
+        "clean": [(_Removal(),)],
     }
 
 
@@ -463,10 +439,15 @@ def _prune() -> None:
     PROJECT.layout.prune(_names())
 
 
-def _clean_output(dryrun: bool) -> None:  # noqa: FBT001  - doit's name
-    say(f"removing {PROJECT.output}")
-    if not dryrun:
-        PROJECT.layout.remove()
+class _Removal:
+    """Removes the layout; the store stays, for it is a cache."""
+
+    def __str__(self) -> str:
+        return f"<remove {PROJECT.output}"
+
+    def __call__(self, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
+        if not dryrun:
+            PROJECT.layout.remove()
 
 
 # ---------------------------------------------------------------- the table at the end
@@ -504,6 +485,8 @@ def _row(plan: ImagePlan, documents: ImageDocuments, missing: frozenset[str]) ->
 
 
 def _encoder_warning() -> str | None:
+    if not _plans():
+        return None
     from pipeline.formats.compression import unpinned_encoder  # noqa: PLC0415  - slow to import
 
     return unpinned_encoder(Algorithm(PROJECT.declaration.compression.algorithm))

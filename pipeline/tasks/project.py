@@ -43,14 +43,15 @@ class Project:
     @functools.cached_property
     def plan(self) -> Plan:
         """What there is to build; raises StaleLockError if the lock does not answer."""
+        declaration = self.declaration
         lock = read_lock(self.lock_path)
         if lock is None:
             raise StaleLockError(
                 f"there is no {self.lock_path}",
                 hint="run `doit update`, review the lock and commit it",
             )
-        check_lock(self.declaration, lock, what=str(self.lock_path))
-        return make_plan(self.declaration, lock)
+        check_lock(declaration, lock, what=str(self.lock_path))
+        return make_plan(declaration, lock)
 
     @functools.cached_property
     def store(self) -> Store:

@@ -48,7 +48,7 @@ def _path(text: str) -> Any:
     return Path(text)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Work:
     """A cached unit of work: what decides it, whether it is done, how to do it."""
 
@@ -58,8 +58,10 @@ class Work:
     """Whether all outputs are there and true."""
     run: Callable[[bool], object]
     """Do it; True asks to hash every output that is found rather than to believe its stat."""
-    forget: Callable[[], object]
-    """Remove the outputs."""
+
+    def __repr__(self) -> str:
+        """Say for `doit info` what is compared."""
+        return "outputs in the store, and the digest of what decides them"
 
 
 def is_current(task: Any, values: Mapping[str, object], work: Work) -> bool:

@@ -440,18 +440,6 @@ def test_a_memo_without_stats_is_checked_by_content(store):
     assert digest.hex.encode() + b'":[' in path.read_bytes()
 
 
-def test_forget_removes_the_memo_and_its_blobs(store):
-    """`doit forget`; what is not there is no error."""
-    maker = Maker(store)
-    digest = store.memoise("stage", INPUTS, maker).outputs["out"].digest
-    store.forget("stage", INPUTS)
-    store.forget("stage", INPUTS)
-    assert not store.has(digest)
-    assert files(store.root) == []
-    store.memoise("stage", INPUTS, maker)
-    assert maker.count == 2
-
-
 def test_a_failed_make_is_not_remembered(store):
     """The next run tries again."""
 

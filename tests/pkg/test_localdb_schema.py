@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import apsw
 import pytest
 
@@ -17,6 +19,7 @@ from pipeline.pkg.localdb_schema import (
     indexes,
     tables,
 )
+from tests.elsewhere import ROOT
 
 MADE_BY_PKG = {
     36: "2.3.1-all",
@@ -121,3 +124,23 @@ def test_unknown_schema(schema: int) -> None:
         check_schema(schema)
     assert caught.value.hint is not None
     assert "1.18.0" in caught.value.hint
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_recipe_has_the_statements(schema: int) -> None:
+    """L11 of docs/format/local-sqlite.md is complete and exact, in order."""
+    recipe = (ROOT / "docs/format/local-sqlite.md").read_text(encoding="utf-8")
+    block = recipe.split("```sql\n")[1].split("```")[0]
+    found = re.findall(r"^-- (\d+)(?: to (\d+))?\n(.*?);\n", block, re.DOTALL | re.MULTILINE)
+    statements = tuple(
+        sql for first, last, sql in found if int(first) <= schema <= int(last or first)
+    )
+    assert statements == create_statements(schema)
+
+
+@pytest.mark.parametrize("schema", SCHEMAS)
+def test_text_is_stored_as_it_is(schema: int) -> None:
+    """SQLite keeps the text of the statements, so that their wording is part of the bytes."""
+    query = "SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid"
+    stored = tuple(sql for (sql,) in _ours(schema).execute(query))
+    assert stored == create_statements(schema)

@@ -251,6 +251,30 @@ def test_script_of_comments_does_nothing() -> None:
     assert effects("") == ()
 
 
+@pytest.mark.parametrize(
+    "condition",
+    [
+        '[ -z "" ]',
+        "[ ! -n '' ]",
+        "! false",
+        "false || true",
+        '[ "${PKG_METALOG:-a b}" = "a b" ]',
+        "[ 1 -eq 01 ] && [ 1 -ne 2 ]",
+        "test -n x </dev/null >>/dev/null",
+        "case $PKG_NAME in q?ill) true;; esac",
+    ],
+)
+def test_condition_is_decided_from_the_text(condition: str) -> None:
+    text = f"if {condition}; then indexinfo /usr/local/info; fi"
+    assert effects(text) == (OLD_INFO,)
+    assert effects(text.replace("then", "then echo; else")) == ()
+
+
+def test_exit_within_a_condition_ends_the_script() -> None:
+    assert effects("if exit 0; then echo; else echo; fi\nindexinfo /usr/local/info") == ()
+    assert effects("exit 0 && echo\nindexinfo /usr/local/info") == ()
+
+
 # ---------------------------------------------------------------- near misses
 
 MISSES = {
@@ -547,6 +571,11 @@ def test_too_long_a_script_is_refused() -> None:
 def test_growing_variable_is_refused() -> None:
     text = "x=aaaaaaaaaaaaaaaa\n" + "x=$x$x\n" * 30
     assert "want at most 1024" in refusal(text)
+
+
+def test_too_many_variables_are_refused() -> None:
+    text = "".join(f"v{number}=1\n" for number in range(300))
+    assert "more than 256 variables" in refusal(text)
 
 
 def test_deep_nesting_is_refused() -> None:

@@ -37,7 +37,7 @@ def test_status_tells_what_is_to_be_done(project: Project) -> None:
 
 
 def test_info_describes_a_task(project: Project) -> None:
-    output = project.build("info", "image:15.0:amd64:runtime").output
+    output = project.doit("info", "image:15.0:amd64:runtime").output
     assert "layer:15.0:amd64:runtime:state" in output
 
 

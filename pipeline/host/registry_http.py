@@ -1,0 +1,236 @@
+"""Connections: requests of any method to a registry and to wherever it sends us.
+
+Like `host.http_client`, which fetches packages, and with its rules for redirects, proxies and
+messages. What a registry needs beyond that:
+
+1. Requests with a body go to one place: a redirect of a POST, PATCH or PUT is followed only within
+   scheme, host and port, and only if it keeps the method (307, 308).
+2. Authorization is given with each request and stays with the scheme, host and port of its URL.
+3. Certificates: the system's authorities (SSL_CERT_FILE, SSL_CERT_DIR), one more file of them, and
+   what podman and docker use for the host, `certs.d/<host>/*.crt`, `*.cert` and `*.key`
+   (containers-certs.d(5)): below ~/.config/containers, then /etc/containers and /etc/docker, on
+   FreeBSD below /usr/local/etc. The first directory that exists counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import ssl
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.exceptions import HTTPError
+
+from pipeline.errors import ConfigurationError, FetchError, TooLargeError
+from pipeline.host.http_client import (
+    Patience,
+    Response,
+    _basic,
+    _origin,
+    _proxy,
+    _redirected,
+    _translated,
+    shown,
+    without_credentials,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+_REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
+_KEEPS_METHOD: Final = frozenset({307, 308})
+_POOL: Final = 16
+
+
+class Body(Protocol):
+    """What is sent; each iteration starts again."""
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+
+    def __iter__(self) -> Iterator[bytes]:
+        """Yield the content in pieces."""
+
+
+class BytesBody:
+    """A small body."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+        self.size = len(data)
+
+    def __iter__(self) -> Iterator[bytes]:
+        yield self._data
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What to ask."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: Body | None = None
+
+    def __str__(self) -> str:
+        return f"{self.method} {shown(self.url)}"
+
+
+class Answer:
+    """An answer whose body has not been read yet."""
+
+    def __init__(self, response: Response, url: str) -> None:
+        self.response = response
+        self.url = url
+        """Where it came from, after redirects."""
+        self.status = response.status
+
+    def header(self, name: str) -> str:
+        """Return a header, empty where there is none."""
+        return self.response.header(name)
+
+    def read(self, limit: int) -> bytes:
+        """Return the body; raise TooLargeError if it is longer than `limit`."""
+        data = bytearray()
+        for chunk in self.response.chunks():
+            data += chunk
+            if len(data) > limit:
+                raise TooLargeError(shown(self.url), limit)
+        return bytes(data)
+
+
+class Connections:
+    """Send requests. Threads may share it."""
+
+    def __init__(self, patience: Patience, tls: ssl.SSLContext) -> None:
+        self.patience = patience
+        self._tls = tls
+        self._managers: dict[str | None, urllib3.PoolManager] = {}
+
+    @contextlib.contextmanager
+    def open(self, request: Request, authorization: str | None) -> Iterator[Answer]:
+        """Send a request, follow redirects, close what is left of the answer at the end.
+
+        Raises:
+            TransientError: another attempt may succeed.
+            FetchError: no answer, and none to be expected.
+        """
+        url = request.url
+        for _ in range(self.patience.redirects + 1):
+            is_home = _origin(url) == _origin(request.url)
+            raw = self._send(request, url, authorization if is_home else None)
+            with contextlib.closing(raw):
+                location = raw.headers.get("Location")
+                if raw.status not in _REDIRECTS or location is None:
+                    yield Answer(Response(raw, url, self.patience), url)
+                    return
+            url = _next(request, url, raw.status, location)
+        raise FetchError(f"{request}: more than {self.patience.redirects} redirects")
+
+    def _send(
+        self, request: Request, url: str, authorization: str | None
+    ) -> urllib3.response.BaseHTTPResponse:
+        sent = {"Accept-Encoding": "identity", "User-Agent": "pkgbase-oci", **request.headers}
+        if authorization is not None:
+            sent["Authorization"] = authorization
+        body = request.body
+        if body is not None:
+            sent["Content-Length"] = str(body.size)
+        try:
+            return self._manager(url).request(
+                request.method,
+                url,
+                body=body,
+                headers=sent,
+                preload_content=False,
+                redirect=False,
+                retries=False,
+            )
+        except HTTPError as e:
+            raise _translated(url, e, self.patience) from e
+
+    def _manager(self, url: str) -> urllib3.PoolManager:
+        proxy = _proxy(url)
+        if proxy not in self._managers:
+            timeout = urllib3.Timeout(connect=self.patience.connect, read=self.patience.read)
+            self._managers[proxy] = (
+                urllib3.PoolManager(timeout=timeout, maxsize=_POOL, ssl_context=self._tls)
+                if proxy is None
+                else self._through(proxy, timeout)
+            )
+        return self._managers[proxy]
+
+    def _through(self, proxy: str, timeout: urllib3.Timeout) -> urllib3.ProxyManager:
+        parts = urlsplit(proxy)
+        if parts.scheme not in ("http", "https"):
+            raise FetchError(f"got proxy {shown(proxy)}, want http or https")
+        authorization = _basic(parts.username, parts.password)
+        return urllib3.ProxyManager(
+            without_credentials(proxy),
+            proxy_headers={} if authorization is None else {"proxy-authorization": authorization},
+            timeout=timeout,
+            maxsize=_POOL,
+            ssl_context=self._tls,
+        )
+
+
+def _next(request: Request, url: str, status: int, location: str) -> str:
+    target = _redirected(url, location)
+    if request.method in ("GET", "HEAD"):
+        return target
+    if status not in _KEEPS_METHOD or _origin(target) != _origin(request.url):
+        raise FetchError(
+            f"{request}: redirected to {shown(target)}",
+            hint="name the registry as it calls itself",
+        )
+    return target
+
+
+# ---------------------------------------------------------------- certificates
+
+
+def certificate_folders(host: str, *, platform: str = sys.platform) -> tuple[Path, ...]:
+    """Return where certificates for a host may lie, the first choice first (3)."""
+    etc = Path("/usr/local/etc" if platform.startswith("freebsd") else "/etc")
+    home = Path.home() / ".config/containers"
+    return tuple(base / "certs.d" / host for base in (home, etc / "containers", etc / "docker"))
+
+
+def tls_context(
+    host: str, *, ca_file: Path | None, folders: Sequence[Path] | None = None
+) -> ssl.SSLContext:
+    """Return whom to trust when talking to a host, and how to prove ourselves (3).
+
+    Args:
+        host: of the registry, with its port.
+        ca_file: one more file of authorities, PEM.
+        folders: instead of `certificate_folders`.
+
+    Raises:
+        ConfigurationError: a file cannot be used.
+    """
+    context = ssl.create_default_context()
+    if ca_file is not None:
+        _load(ca_file, functools.partial(context.load_verify_locations, ca_file))
+    candidates = certificate_folders(host) if folders is None else folders
+    folder = next((f for f in candidates if f.is_dir()), None)
+    for path in sorted(folder.iterdir()) if folder is not None else ():
+        if path.suffix == ".crt":
+            _load(path, functools.partial(context.load_verify_locations, path))
+        elif path.suffix == ".cert":
+            _load(path, functools.partial(context.load_cert_chain, path, path.with_suffix(".key")))
+    return context
+
+
+def _load(path: Path, load: Callable[[], object]) -> None:
+    try:
+        load()
+    except OSError as e:  # of the operating system or, as one of its kinds, of OpenSSL
+        reason = "no usable certificate" if isinstance(e, ssl.SSLError) else e.strerror
+        raise ConfigurationError(f"{path}: {(reason or 'cannot be read').lower()}") from None

@@ -1,0 +1,293 @@
+"""Layers as they can be read: a tar blob, a directory, or a blob of another kind.
+
+A layer is read in two passes. The first fills an `EntryTable` and computes every digest; the second
+writes out only the files that differ. Neither holds more than a chunk of content in memory.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import stat
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Protocol
+
+from pipeline.errors import PipelineError
+from pipeline.formats.decompression import expansion_limit, open_decompressed
+from pipeline.formats.digest import CHUNK, Digest, copy_stream
+from reproducibility.compressors import Compression, describe_file
+from reproducibility.entries import Entry, Kind
+from reproducibility.ordering import Order, OrderWatcher
+from reproducibility.tarstream import TarStream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from typing import BinaryIO
+
+    from pipeline.formats.digest import Source
+    from reproducibility.entry_table import EntryTable
+
+_ENDLESS: Final = 1 << 62
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LayerFacts:
+    """What reading a whole layer tells."""
+
+    digest: str
+    size: int
+    diff_id: str
+    """Of the uncompressed tar, computed; empty for a directory."""
+    tar_size: int
+    compression: Compression | None
+    entries: int
+    order: Order
+    """Order of the names in the archive; a directory has none."""
+    trailer: str
+    problems: tuple[str, ...]
+
+
+class Layer(Protocol):
+    """Something that holds entries."""
+
+    @property
+    def name(self) -> str:
+        """What to call it: `layer 3`."""
+
+    @property
+    def is_tar(self) -> bool:
+        """Whether it has an order, an encoding and a diff_id of its own."""
+
+    def read(self, table: EntryTable) -> LayerFacts:
+        """Read all of it."""
+
+    def extract(self, wanted: Mapping[int, Path]) -> None:
+        """Write the content of entries, by their ordinal, to files."""
+
+
+class HashingStream(io.RawIOBase):
+    """Hash a stream while it is read; wrap it in a BufferedReader."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._state = hashlib.sha256()
+        self.size = 0
+
+    def readable(self) -> bool:
+        """Say that it can be read."""
+        return True
+
+    def readinto(self, buffer: memoryview, /) -> int:  # type: ignore[override]
+        """Fill a buffer."""
+        data = self._source.read(len(buffer))
+        self._state.update(data)
+        self.size += len(data)
+        buffer[: len(data)] = data
+        return len(data)
+
+    @property
+    def digest(self) -> Digest:
+        """The digest of what was read."""
+        return Digest(self._state.hexdigest())
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TarLayer:
+    """A tar, compressed or not."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    """Opens the blob, seekable."""
+    claimed: Digest | None
+    """Digest that a manifest gives it."""
+    media_type: str
+
+    @property
+    def is_tar(self) -> bool:
+        """Always."""
+        return True
+
+    def blob_digest(self) -> tuple[Digest, int]:
+        """Hash the blob as it is stored."""
+        with self.open() as f:
+            return copy_stream(f, None, limit=_ENDLESS, what=self.name)
+
+    def read(self, table: EntryTable) -> LayerFacts:
+        """Hash the blob, its tar and every content; a damaged tar is read as far as it goes."""
+        problems = []
+        order = OrderWatcher()
+        digest, size = self.blob_digest()
+        with self.open() as f:
+            compression = describe_file(f)
+            stream, hashing = _tar_stream(f, size, self.name)
+            reader = TarStream(stream)
+            try:
+                for entry in reader:
+                    table.add(replace(entry, digest=_content_digest(entry, reader)))
+                    order.watch(entry.path)
+                while stream.read(CHUNK):
+                    pass
+            except (PipelineError, OSError) as e:
+                problems.append(f"{self.name}: {e}")
+        return LayerFacts(
+            digest=str(digest),
+            size=size,
+            diff_id="" if problems else str(hashing.digest),
+            tar_size=hashing.size,
+            compression=compression,
+            entries=table.added,
+            order=order.order,
+            trailer=reader.trailer,
+            problems=tuple(problems),
+        )
+
+    def extract(self, wanted: Mapping[int, Path]) -> None:
+        """Write the content of entries; stop after the last of them."""
+        left = len(wanted)
+        with self.open() as f:
+            stream, _ = _tar_stream(f, f.seek(0, 2), self.name)
+            reader = TarStream(stream)
+            for entry in reader:
+                path = wanted.get(entry.ordinal)
+                if path is None:
+                    continue
+                with path.open("wb") as sink:
+                    sink.writelines(reader.chunks())
+                left -= 1
+                if not left:
+                    return
+
+
+def _tar_stream(f: BinaryIO, size: int, what: str) -> tuple[BinaryIO, HashingStream]:
+    hashing = HashingStream(open_decompressed(f, limit=expansion_limit(size), what=what))
+    return io.BufferedReader(hashing, CHUNK), hashing
+
+
+def _content_digest(entry: Entry, reader: TarStream) -> str:
+    if entry.kind is not Kind.FILE:
+        return ""
+    state = hashlib.sha256()
+    for chunk in reader.chunks():
+        state.update(chunk)
+    return state.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DirectoryLayer:
+    """A directory as a root file system; nothing outside it is followed or read."""
+
+    name: str
+    root: Path
+
+    @property
+    def is_tar(self) -> bool:
+        """Never."""
+        return False
+
+    def read(self, table: EntryTable) -> LayerFacts:
+        """Walk it in path order."""
+        problems: list[str] = []
+        total = 0
+        for entry, path in self._walk(problems):
+            digest = ""
+            if entry.kind is Kind.FILE:
+                try:
+                    with path.open("rb") as f:
+                        digest = hashlib.file_digest(f, "sha256").hexdigest()
+                except OSError as e:
+                    problems.append(f"{self.name}: {entry.path}: {e.strerror}")
+            total += entry.size
+            table.add(replace(entry, digest=digest))
+        return LayerFacts(
+            digest="",
+            size=total,
+            diff_id="",
+            tar_size=total,
+            compression=None,
+            entries=table.added,
+            order=Order.BYTES,
+            trailer="",
+            problems=tuple(problems),
+        )
+
+    def extract(self, wanted: Mapping[int, Path]) -> None:
+        """Copy the content of entries."""
+        for entry, path in self._walk([]):
+            target = wanted.get(entry.ordinal)
+            if target is not None:
+                with path.open("rb") as source, target.open("wb") as sink:
+                    copy_stream(source, sink, limit=_ENDLESS, what=entry.path)
+
+    def _walk(self, problems: list[str]) -> Iterator[tuple[Entry, Path]]:
+        names: dict[tuple[int, int], str] = {}
+        for ordinal, relative in enumerate(_paths(os.fsencode(self.root), problems)):
+            path = Path(os.fsdecode(os.path.join(os.fsencode(self.root), relative)))  # noqa: PTH118
+            text = relative.decode("utf-8", "surrogateescape")
+            try:
+                status = path.lstat()
+                link = os.fsdecode(os.readlink(path)) if stat.S_ISLNK(status.st_mode) else ""
+            except OSError as e:
+                problems.append(f"{self.name}: {text}: {e.strerror}")
+                continue
+            first = ""
+            if stat.S_ISREG(status.st_mode) and status.st_nlink > 1:
+                first = names.setdefault((status.st_dev, status.st_ino), text)
+            yield _entry(text, status, link, first if first != text else "", ordinal), path
+
+
+_TYPES: Final = {
+    stat.S_IFREG: Kind.FILE,
+    stat.S_IFDIR: Kind.DIRECTORY,
+    stat.S_IFLNK: Kind.SYMLINK,
+    stat.S_IFCHR: Kind.CHARACTER,
+    stat.S_IFBLK: Kind.BLOCK,
+    stat.S_IFIFO: Kind.FIFO,
+}
+
+
+def _entry(path: str, status: os.stat_result, link: str, first: str, ordinal: int) -> Entry:
+    kind = Kind.HARDLINK if first else _TYPES.get(stat.S_IFMT(status.st_mode), Kind.OTHER)
+    is_device = kind in (Kind.CHARACTER, Kind.BLOCK)
+    return Entry(
+        path=path,
+        kind=kind,
+        mode=stat.S_IMODE(status.st_mode),
+        uid=status.st_uid,
+        gid=status.st_gid,
+        uname="",
+        gname="",
+        mtime=status.st_mtime_ns // 10**9,
+        fraction=f"{status.st_mtime_ns % 10**9:09d}".rstrip("0"),
+        size=status.st_size if kind is Kind.FILE else 0,
+        link=first or link,
+        flags="",
+        device=f"{os.major(status.st_rdev)},{os.minor(status.st_rdev)}" if is_device else "",
+        attributes=(),
+        dialect="",
+        raw=b"",
+        ordinal=ordinal,
+        digest="",
+    )
+
+
+def _paths(root: bytes, problems: list[str]) -> Iterator[bytes]:
+    """Yield relative paths, a directory before what is in it, sorted by bytes."""
+    waiting = [(b"", True)]
+    while waiting:
+        path, is_directory = waiting.pop()
+        if path:
+            yield path
+        if is_directory:
+            waiting.extend(reversed(_children(root, path, problems)))
+
+
+def _children(root: bytes, below: bytes, problems: list[str]) -> list[tuple[bytes, bool]]:
+    try:
+        with os.scandir(os.path.join(root, below)) as found:  # noqa: PTH118
+            children = sorted((e.name, e.is_dir(follow_symlinks=False)) for e in found)
+    except OSError as e:
+        problems.append(f"{os.fsdecode(below) or '.'}: {e.strerror}")
+        return []
+    return [(below + b"/" + name if below else name, is_dir) for name, is_dir in children]

@@ -1,0 +1,254 @@
+"""A tolerant reader of tar streams, for archives that others wrote.
+
+`pipeline.formats.tar` refuses what no package of ours may hold. To compare with anybody's image,
+this one reads on: v7, ustar, pax and GNU headers, global pax headers, sparse members (whose stored
+bytes are compared, holes and all), records after the end. It keeps what tells one writer from
+another: the dialect, a digest of the header blocks, and what follows the last member.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tarfile
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import ArchiveError
+from pipeline.formats.digest import CHUNK
+from reproducibility.entries import Entry, Kind, normalise_path
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pipeline.formats.digest import Source
+
+BLOCK: Final = tarfile.BLOCKSIZE
+
+_MAX_EXTENSION: Final = 16 << 20
+_MAX_PADDING: Final = 16 << 20
+_KINDS: Final = {
+    tarfile.REGTYPE: Kind.FILE,
+    tarfile.AREGTYPE: Kind.FILE,
+    tarfile.CONTTYPE: Kind.FILE,
+    tarfile.GNUTYPE_SPARSE: Kind.FILE,
+    tarfile.DIRTYPE: Kind.DIRECTORY,
+    tarfile.SYMTYPE: Kind.SYMLINK,
+    tarfile.LNKTYPE: Kind.HARDLINK,
+    tarfile.CHRTYPE: Kind.CHARACTER,
+    tarfile.BLKTYPE: Kind.BLOCK,
+    tarfile.FIFOTYPE: Kind.FIFO,
+}
+_FLAGS: Final = "SCHILY.fflags"
+_FIELDS: Final = frozenset(
+    {"path", "linkpath", "size", "uid", "gid", "uname", "gname", "mtime", _FLAGS}
+)
+_WRITING: Final = frozenset({"hdrcharset", "atime", "ctime", "comment", "LIBARCHIVE.creationtime"})
+"""Records that no client applies; they show as another way of writing."""
+_RAW: Final = 12
+_GNU_MAGIC: Final = b"ustar  \0"
+
+
+class TarStream:
+    """Iterate over the members of a tar stream; content is read in between, or skipped."""
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+        self._left = 0
+        self._pad = 0
+        self._global: dict[str, str] = {}
+        self._headers = hashlib.sha256()
+        self.trailer = ""
+        """After the last member: what ends the archive."""
+
+    def __iter__(self) -> Iterator[Entry]:
+        ordinal = 0
+        while True:
+            self._skip()
+            self._headers = hashlib.sha256()
+            block = self._block()
+            if block is None:
+                self.trailer = "no end marker"
+                return
+            if block.count(0) == BLOCK:
+                self._finish()
+                return
+            yield self._entry(block, ordinal)
+            ordinal += 1
+
+    def chunks(self) -> Iterator[bytes]:
+        """Yield the content of the current member in pieces of bounded size."""
+        while self._left:
+            data = self._source.read(min(self._left, CHUNK))
+            if not data:
+                raise ArchiveError(f"archive ends within content, {self._left} bytes early")
+            self._left -= len(data)
+            yield data
+
+    # ------------------------------------------------------------ blocks
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._source.read(size)
+        while len(data) < size:
+            more = self._source.read(size - len(data))
+            if not more:
+                raise ArchiveError(f"archive ends {size - len(data)} bytes early")
+            data += more
+        return data
+
+    def _block(self) -> bytes | None:
+        """Read a header block; None at the end of the stream."""
+        data = self._source.read(BLOCK)
+        if not data:
+            return None
+        return data if len(data) == BLOCK else data + self._exactly(BLOCK - len(data))
+
+    def _skip(self) -> None:
+        for _ in self.chunks():
+            pass
+        if self._pad:
+            self._exactly(self._pad)
+            self._pad = 0
+
+    def _finish(self) -> None:
+        zeros = BLOCK
+        while data := self._source.read(CHUNK):
+            if data.count(0) != len(data):
+                self.trailer = f"{zeros} zero bytes, then more data"
+                return
+            zeros += len(data)
+            if zeros > _MAX_PADDING:
+                raise ArchiveError(f"more than {_MAX_PADDING} zeros after the archive")
+        self.trailer = f"{zeros} zero bytes"
+
+    # ------------------------------------------------------------ headers
+
+    def _entry(self, block: bytes, ordinal: int) -> Entry:
+        pax: dict[str, str] = {}
+        dialects = []
+        while True:
+            self._headers.update(block)
+            info = _parse(block)
+            dialects.append(_dialect(block))
+            if info.type in (tarfile.XHDTYPE, tarfile.SOLARIS_XHDTYPE):
+                pax |= _records(self._extension(info.size))
+                dialects.append("pax")
+            elif info.type == tarfile.XGLTYPE:
+                self._global |= _records(self._extension(info.size))
+                dialects.append("pax")
+            elif info.type in (tarfile.GNUTYPE_LONGNAME, tarfile.GNUTYPE_LONGLINK):
+                key = "path" if info.type == tarfile.GNUTYPE_LONGNAME else "linkpath"
+                text = self._extension(info.size).split(b"\0", 1)[0]
+                pax[key] = text.decode("utf-8", "surrogateescape")
+                dialects.append("gnu")
+            else:
+                break
+            following = self._block()
+            if following is None:
+                raise ArchiveError("archive ends after an extended header")
+            block = following
+        if info.type == tarfile.GNUTYPE_SPARSE:
+            self._sparse_extensions(block)
+        dialect = next((d for d in ("pax", "gnu", "v7") if d in dialects), "ustar")
+        return self._build(info, {**self._global, **pax}, dialect, ordinal)
+
+    def _extension(self, size: int) -> bytes:
+        if not 0 <= size <= _MAX_EXTENSION:
+            raise ArchiveError(f"extended header of {size} bytes")
+        data = self._exactly(size + -size % BLOCK)
+        self._headers.update(data)
+        return data[:size]
+
+    def _sparse_extensions(self, block: bytes) -> None:
+        extended = block[482]
+        while extended:
+            block = self._exactly(BLOCK)
+            self._headers.update(block)
+            extended = block[504]
+
+    def _build(
+        self, info: tarfile.TarInfo, pax: Mapping[str, str], dialect: str, ordinal: int
+    ) -> Entry:
+        kind = _KINDS.get(info.type, Kind.OTHER)
+        size = _number(pax, "size", info.size)
+        has_content = kind in (Kind.FILE, Kind.OTHER)
+        if size < 0:
+            raise ArchiveError(f"a member of {size} bytes")
+        self._left = size if has_content else 0
+        self._pad = -self._left % BLOCK
+        seconds, fraction = _time(pax.get("mtime"), int(info.mtime))
+        link = pax.get("linkpath", info.linkname)
+        return Entry(
+            path=normalise_path(pax.get("GNU.sparse.name", pax.get("path", info.name))),
+            kind=kind,
+            mode=info.mode & 0o7777,
+            uid=_number(pax, "uid", info.uid),
+            gid=_number(pax, "gid", info.gid),
+            uname=pax.get("uname", info.uname),
+            gname=pax.get("gname", info.gname),
+            mtime=seconds,
+            fraction=fraction,
+            size=self._left,
+            link=normalise_path(link) if kind is Kind.HARDLINK else link,
+            flags=pax.get(_FLAGS, ""),
+            device=f"{info.devmajor},{info.devminor}"
+            if kind in (Kind.CHARACTER, Kind.BLOCK)
+            else "",
+            attributes=tuple(
+                sorted((k, v) for k, v in pax.items() if k not in _FIELDS and k not in _WRITING)
+            ),
+            dialect=dialect,
+            raw=self._headers.digest()[:_RAW],
+            ordinal=ordinal,
+            digest="",
+        )
+
+
+def _parse(block: bytes) -> tarfile.TarInfo:
+    try:
+        info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
+    except (tarfile.HeaderError, ValueError) as e:
+        raise ArchiveError(f"damaged tar header: {e}") from None
+    if block[257:265] == _GNU_MAGIC:  # where ustar has a prefix, GNU has times
+        info.name = block[:100].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    return info
+
+
+def _dialect(block: bytes) -> str:
+    magic = block[257:265]
+    if magic == _GNU_MAGIC:
+        return "gnu"
+    return "ustar" if magic.startswith(b"ustar") else "v7"
+
+
+def _records(raw: bytes) -> dict[str, str]:
+    records: dict[str, str] = {}
+    position = 0
+    while position < len(raw):
+        space = raw.find(b" ", position, position + 20)
+        digits = raw[position:space] if space > 0 else b""
+        length = int(digits) if digits.isdigit() else 0
+        if length < len(digits) + 3 or position + length > len(raw):
+            if raw[position:].strip(b"\0"):
+                raise ArchiveError("malformed pax record")
+            break
+        key, _, value = raw[space + 1 : position + length - 1].partition(b"=")
+        records[key.decode("utf-8", "surrogateescape")] = value.decode("utf-8", "surrogateescape")
+        position += length
+    return records
+
+
+def _number(pax: Mapping[str, str], key: str, default: int) -> int:
+    text = pax.get(key)
+    if text is None:
+        return default
+    if not text.lstrip("-").isdigit() or len(text) > 20:  # noqa: PLR2004
+        raise ArchiveError(f"got pax {key} {text[:40]!r}, want a number")
+    return int(text)
+
+
+def _time(text: str | None, default: int) -> tuple[int, str]:
+    if text is None:
+        return default, ""
+    whole, _, fraction = text.partition(".")
+    if not whole.lstrip("-").isdigit() or not (fraction or "0").isdigit() or len(text) > 40:  # noqa: PLR2004
+        raise ArchiveError(f"got pax mtime {text[:40]!r}, want a number")
+    return int(whole), fraction.rstrip("0")
