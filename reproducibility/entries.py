@@ -59,6 +59,8 @@ class Entry:
     """Position in the archive, from 0."""
     digest: str
     """sha256 of the content, as hex digits; empty for what has none."""
+    content: int
+    """Ordinal of the entry whose content this is: its own, or that of a hard link's target."""
 
     @property
     def key(self) -> bytes:

@@ -117,6 +117,7 @@ class TarLayer:
     def read(self, table: EntryTable) -> LayerFacts:
         """Hash the blob, its tar and every content; a damaged tar is read as far as it goes."""
         problems = []
+        links: list[Entry] = []
         order = OrderWatcher()
         digest, size = self.blob_digest()
         with self.open() as f:
@@ -127,10 +128,13 @@ class TarLayer:
                 for entry in reader:
                     table.add(replace(entry, digest=_content_digest(entry, reader)))
                     order.watch(entry.path)
+                    if entry.kind is Kind.HARDLINK:
+                        links.append(entry)
                 while stream.read(CHUNK):
                     pass
             except (PipelineError, OSError) as e:
                 problems.append(f"{self.name}: {e}")
+        _resolve(links, table)
         return LayerFacts(
             digest=str(digest),
             size=size,
@@ -165,6 +169,16 @@ def _tar_stream(f: BinaryIO, size: int, what: str) -> tuple[BinaryIO, HashingStr
     return io.BufferedReader(hashing, CHUNK), hashing
 
 
+def _resolve(links: list[Entry], table: EntryTable) -> None:
+    """Give hard links the content of the file that they are names of."""
+    for link in links:
+        target = table.get(link.link)
+        if target is not None and target.entry.kind is not Kind.HARDLINK:
+            file = target.entry
+            table.add(replace(link, digest=file.digest, size=file.size, content=file.ordinal))
+    table.added -= len(links)
+
+
 def _content_digest(entry: Entry, reader: TarStream) -> str:
     if entry.kind is not Kind.FILE:
         return ""
@@ -189,6 +203,7 @@ class DirectoryLayer:
     def read(self, table: EntryTable) -> LayerFacts:
         """Walk it in path order."""
         problems: list[str] = []
+        links: list[Entry] = []
         total = 0
         for entry, path in self._walk(problems):
             digest = ""
@@ -200,6 +215,9 @@ class DirectoryLayer:
                     problems.append(f"{self.name}: {entry.path}: {e.strerror}")
             total += entry.size
             table.add(replace(entry, digest=digest))
+            if entry.kind is Kind.HARDLINK:
+                links.append(entry)
+        _resolve(links, table)
         return LayerFacts(
             digest="",
             size=total,
@@ -269,6 +287,7 @@ def _entry(path: str, status: os.stat_result, link: str, first: str, ordinal: in
         raw=b"",
         ordinal=ordinal,
         digest="",
+        content=ordinal,
     )
 
 

@@ -199,6 +199,7 @@ class TarStream:
             raw=self._headers.digest()[:_RAW],
             ordinal=ordinal,
             digest="",
+            content=ordinal,
         )
 
 

@@ -18,9 +18,10 @@ import contextlib
 import functools
 import ssl
 import sys
+import time
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 import urllib3
@@ -30,6 +31,7 @@ from pipeline.errors import ConfigurationError, FetchError, TooLargeError
 from pipeline.host.http_client import (
     Patience,
     Response,
+    TransientError,
     _basic,
     _origin,
     _proxy,
@@ -38,9 +40,12 @@ from pipeline.host.http_client import (
     shown,
     without_credentials,
 )
+from pipeline.host.http_fetcher import _TRANSIENT, _delay, _retry_after
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
+
+T = TypeVar("T")
 
 _REDIRECTS: Final = frozenset({301, 302, 303, 307, 308})
 _KEEPS_METHOD: Final = frozenset({307, 308})
@@ -103,6 +108,11 @@ class Answer:
             if len(data) > limit:
                 raise TooLargeError(shown(self.url), limit)
         return bytes(data)
+
+    def skip(self, limit: int) -> None:
+        """Read a body that does not matter, so that the connection can serve again."""
+        with contextlib.suppress(FetchError, TransientError):
+            self.read(limit)
 
 
 class Connections:
@@ -190,6 +200,30 @@ def _next(request: Request, url: str, status: int, location: str) -> str:
             hint="name the registry as it calls itself",
         )
     return target
+
+
+# ---------------------------------------------------------------- further attempts
+
+
+def transient(answer: Answer, error: FetchError) -> None:
+    """Raise TransientError, with `error` inside, if another attempt may bring another answer."""
+    if answer.status in _TRANSIENT:
+        raise TransientError(error, retry_after=_retry_after(answer.header("Retry-After")))
+
+
+def retry(
+    attempt: Callable[[], T], *, patience: Patience, pause: Callable[[float], object] = time.sleep
+) -> T:
+    """Call a function until it does not raise TransientError, or too often in a row."""
+    failures = 0
+    while True:
+        try:
+            return attempt()
+        except TransientError as e:
+            failures += 1
+            if failures >= patience.attempts:
+                raise e.error from None
+            pause(_delay(patience, failures, e.retry_after))
 
 
 # ---------------------------------------------------------------- certificates

@@ -5,7 +5,7 @@ Layout below the store's directory:
     blobs/sha256/ab/ab12…    content, written once, named by its digest
     memo/<stage>/ab/ab12….json   inputs (by digest) -> outputs (by digest), named by the inputs
     part/                    downloads in progress
-    tmp/                     everything else in progress, `<pid>-…`
+    tmp/                     everything else in progress, locked by whoever writes it
 
 Nothing appears under its final name before it is whole, so an interrupted run leaves no lie behind.
 
@@ -19,7 +19,7 @@ digest no longer fits is removed and made anew (docs/decisions/0003).
 from __future__ import annotations
 
 import contextlib
-import errno
+import fcntl
 import functools
 import hashlib
 import json
@@ -103,11 +103,12 @@ class BlobWriter:
 
     def commit(self, *, want: Digest | None = None, what: str = "blob") -> Blob:
         """Give the content its name; refuse it if it is not the one wanted."""
-        self._file.close()
+        self._file.flush()
         digest = self._writer.digest
         if want is not None and digest != want:
             raise DigestMismatchError(what, got=str(digest), want=str(want))
         self._store.adopt(self._path, digest)
+        self._file.close()  # and with it the lock: the name is not temporary any more
         return Blob(digest=digest, size=self._writer.size)
 
 
@@ -156,7 +157,8 @@ class Store:
             try:
                 with os.fdopen(descriptor, "wb") as f:
                     f.write(data)
-                self.adopt(Path(name), digest)
+                    f.flush()
+                    self.adopt(Path(name), digest)
             except BaseException:
                 Path(name).unlink(missing_ok=True)
                 raise
@@ -174,10 +176,12 @@ class Store:
         path.replace(target)
 
     def temporary(self) -> tuple[int, str]:
-        """Create a temporary file."""
+        """Create a temporary file, locked for as long as its descriptor is open."""
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
-        return tempfile.mkstemp(prefix=f"{os.getpid()}-", dir=folder)
+        descriptor, name = tempfile.mkstemp(dir=folder)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        return descriptor, name
 
     def sweep(self) -> None:
         """Remove temporary files of processes that have died; once in a process is enough."""
@@ -268,19 +272,14 @@ class Store:
 
 
 def _sweep(folder: Path) -> None:
-    """Remove temporary files whose process is gone."""
+    """Remove temporary files that nobody holds: their process is gone."""
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        pid = entry.name.partition("-")[0]
-        if pid.isdigit() and not _is_running(int(pid)):
-            entry.unlink(missing_ok=True)
-
-
-def _is_running(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError as e:
-        return e.errno == errno.EPERM
-    return True
+        try:
+            with entry.open("rb") as f:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                entry.unlink()
+        except OSError:  # held, or gone in the meantime
+            continue
 
 
 def write_atomically(path: Path, data: bytes) -> None:

@@ -205,6 +205,16 @@ def test_state_may_replace_a_configuration_file(kind):
     assert str(error) == "/etc/b: a file of the declaration, but a file of package p"
 
 
+def test_state_may_replace_a_configuration_file_of_the_parent():
+    """Rule 4: the composer is told which files those are."""
+    parent = [directory("etc"), replace(file("etc/a"), package="p"), file("etc/b")]
+    c = Composer(
+        parent, parent_name="base", source_date_epoch=EPOCH, keep_flags=False, config=["/etc/a"]
+    )
+    c.unowned("state", "a script", [file("etc/a", "b")], kind="edited")
+    assert entries(c.layer("state"))["etc/a"].digest == "b" * 64
+
+
 @pytest.mark.parametrize("kind", ["pick", "directory"])
 def test_other_things_may_not_replace_a_configuration_file(kind):
     """Rule 4: files taken out of a package do not edit another."""
