@@ -68,6 +68,10 @@ class EntryTable:
     def add(self, entry: Entry, *, layer: int = 0) -> None:
         """Add an entry; `layer` says which layer of a merged tree it is from."""
         self.added += 1
+        self.replace(entry, layer=layer)
+
+    def replace(self, entry: Entry, *, layer: int = 0) -> None:
+        """Put an entry in the place of one that was added."""
         row = (layer, *entry_to_tuple(entry))
         self._pending.append((entry.key, marshal.dumps(row, _MARSHAL)))
         if len(self._pending) >= _BATCH:

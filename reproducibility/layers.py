@@ -18,7 +18,7 @@ from pipeline.errors import PipelineError
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK, Digest, copy_stream
 from reproducibility.compressors import Compression, describe_file
-from reproducibility.entries import Entry, Kind
+from reproducibility.entries import Entry, Kind, normalise_path
 from reproducibility.ordering import Order, OrderWatcher
 from reproducibility.tarstream import TarStream
 
@@ -172,11 +172,13 @@ def _tar_stream(f: BinaryIO, size: int, what: str) -> tuple[BinaryIO, HashingStr
 def _resolve(links: list[Entry], table: EntryTable) -> None:
     """Give hard links the content of the file that they are names of."""
     for link in links:
-        target = table.get(link.link)
-        if target is not None and target.entry.kind is not Kind.HARDLINK:
+        target, current = table.get(link.link), table.get(link.path)
+        is_current = current is not None and current.entry.ordinal == link.ordinal
+        if is_current and target is not None and target.entry.kind is Kind.FILE:
             file = target.entry
-            table.add(replace(link, digest=file.digest, size=file.size, content=file.ordinal))
-    table.added -= len(links)
+            table.replace(
+                replace(link, digest=file.digest, size=file.size, content=file.ordinal)
+            )
 
 
 def _content_digest(entry: Entry, reader: TarStream) -> str:
@@ -186,6 +188,68 @@ def _content_digest(entry: Entry, reader: TarStream) -> str:
     for chunk in reader.chunks():
         state.update(chunk)
     return state.hexdigest()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlobLayer:
+    """A blob that is no tar, as the layers of artifacts are: one file."""
+
+    name: str
+    open: Callable[[], BinaryIO]
+    claimed: Digest | None
+    title: str
+
+    @property
+    def is_tar(self) -> bool:
+        """Never."""
+        return False
+
+    def read(self, table: EntryTable) -> LayerFacts:
+        """Hash it."""
+        with self.open() as f:
+            digest, size = copy_stream(f, None, limit=_ENDLESS, what=self.name)
+        table.add(_plain_file(self.title, size, digest))
+        return LayerFacts(
+            digest=str(digest),
+            size=size,
+            diff_id=str(digest),
+            tar_size=size,
+            compression=None,
+            entries=1,
+            order=Order.BYTES,
+            trailer="",
+            problems=(),
+        )
+
+    def extract(self, wanted: Mapping[int, Path]) -> None:
+        """Copy it."""
+        for path in wanted.values():
+            with self.open() as source, path.open("wb") as sink:
+                copy_stream(source, sink, limit=_ENDLESS, what=self.name)
+
+
+def _plain_file(path: str, size: int, digest: Digest) -> Entry:
+    return Entry(
+        path=normalise_path(path) or "content",
+        kind=Kind.FILE,
+        mode=0,
+        uid=0,
+        gid=0,
+        uname="",
+        gname="",
+        mtime=0,
+        fraction="",
+        size=size,
+        link="",
+        flags="",
+        device="",
+        attributes=(),
+        dialect="",
+        raw=b"",
+        ordinal=0,
+        digest=digest.hex,
+        content=0,
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -8,7 +8,8 @@ Specification: distribution-spec v1.1, sections API and Error Codes.
    it may succeed later, with exponential back-off or as long as Retry-After says. Every request of
    this protocol may be sent twice, but those that append to an upload are not: `registry_upload`
    asks first how far it came (`once`).
-3. A 401 is answered and the request sent again, once (`registry_auth`).
+3. A 401 is answered and the request sent again, once (`registry_auth`). A place outside of the
+   registry, to which it may send us with an upload, gets no authorization.
 4. When a session is cancelled, everything that goes on in it stops at its next step.
 """
 
@@ -25,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import FetchError, RegistryError
 from pipeline.host.credentials import find_credentials
-from pipeline.host.http_client import Patience, TransientError
+from pipeline.host.http_client import Patience, TransientError, _origin
 from pipeline.host.registry_auth import Authorizer, Scopes
 from pipeline.host.registry_http import Connections, Request, retry, tls_context, transient
 from pipeline.oci.reference import api_host, check_host
@@ -164,9 +165,10 @@ class Session:
         """Send a request once, or twice if it needs authorization (3); yield the answer."""
         self.check_cancelled()
         connections, authorizer = self._connect()
-        sent = authorizer.header(scopes)
+        is_home = _origin(request.url) == _origin(self._base)
+        sent = authorizer.header(scopes) if is_home else None
         with connections.open(request, sent) as answer:
-            if answer.status != _UNAUTHORIZED:
+            if answer.status != _UNAUTHORIZED or not is_home:
                 yield answer
                 return
             challenges = answer.header("WWW-Authenticate")

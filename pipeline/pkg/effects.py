@@ -4,33 +4,24 @@ A script is never run. `scripts`, `lua_scripts` and `triggers` recognise what it
 in these words; the root filesystem applies them. An existing effect is valid: names, ids, modes and
 paths have been checked, and paths are those of the image (the root directory is stripped).
 
-1. Names are what pw(8) accepts: ASCII letters, digits, `_`, `.`, `-` but not in front, an optional
-   `$` at the end, 32 characters at most; and not digits alone, which would be an id.
-2. Ids are 0 to 2**32-2. Modes are permission bits up to 7777 octal.
-3. Paths are absolute and normal, printable ASCII without blanks, and not `/` itself unless the
-   field says so.
-4. A comment is printable ASCII without `:`, as one field of passwd(5).
-5. `to_dict` is the canonical form: `effect` names the kind, the other keys are the fields; modes
-   are octal text.
+`to_dict` is the canonical form: `effect` names the kind, the other keys are the fields; modes are
+octal text.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, fields
 from enum import StrEnum
 from typing import ClassVar, Final, TypeAlias
 
-from pipeline.errors import ManifestError, ScriptError
-from pipeline.pkg.names import check_path
-
-MAX_ID: Final = 2**32 - 2
-MAX_MODE: Final = 0o7777
-
-_ACCOUNT_RE: Final = re.compile(r"(?![0-9]+$)[A-Za-z0-9_.][A-Za-z0-9_.-]*\$?")
-_MAX_ACCOUNT: Final = 32
-_COMMENT_RE: Final = re.compile(r"[\x20-\x39\x3b-\x7e]*")
-_PATH_RE: Final = re.compile(r"[\x21-\x7e]+")
+from pipeline.pkg.effect_fields import (
+    check_account,
+    check_comment,
+    check_id,
+    check_image_path,
+    check_mode,
+    check_passwd_path,
+)
 
 DIRECTORY_ARGUMENT: Final = "directory"
 """What `ServicesMkdb.argument` says where the program was given a directory."""
@@ -54,59 +45,11 @@ class CertctlForm(StrEnum):
     """FreeBSD 14 and earlier: links."""
 
 
-# ---------------------------------------------------------------- checks
-
-
-def check_account(name: str) -> str:
-    """Return the name of a user or group (rule 1), or raise."""
-    if len(name) > _MAX_ACCOUNT or not _ACCOUNT_RE.fullmatch(name):
-        raise ScriptError(f"got account {name[:80]!a}, want a name that pw(8) accepts")
-    return name
-
-
-def check_id(number: int) -> int:
-    """Return a uid or gid (rule 2), or raise."""
-    if not 0 <= number <= MAX_ID:
-        raise ScriptError(f"got id {number}, want 0 to {MAX_ID}")
-    return number
-
-
-def check_mode(mode: int) -> int:
-    """Return permission bits (rule 2), or raise."""
-    if not 0 <= mode <= MAX_MODE:
-        raise ScriptError(f"got mode {mode:o}, want at most {MAX_MODE:o}")
-    return mode
-
-
-def check_image_path(path: str, *, root: bool = False) -> str:
-    """Return a path of the image (rule 3), or raise.
-
-    Args:
-        path: the path.
-        root: accept `/` as well.
-    """
-    if root and path == "/":
-        return path
-    if not _PATH_RE.fullmatch(path):
-        raise ScriptError(f"got path {path[:80]!a}, want printable ASCII without blanks")
-    try:
-        return check_path(path)
-    except ManifestError as e:
-        raise ScriptError(e.message) from None
-
-
-def check_comment(text: str) -> str:
-    """Return the comment of an account (rule 4), or raise."""
-    if not _COMMENT_RE.fullmatch(text):
-        raise ScriptError(f"got comment {text[:80]!a}, want printable ASCII without a colon")
-    return text
-
-
 # ---------------------------------------------------------------- the canonical form
 
 
 def _to_dict(self: Effect) -> dict[str, object]:
-    """Return the canonical form (rule 5)."""
+    """Return the canonical form ."""
     result: dict[str, object] = {"effect": self.kind}
     for field in fields(self):
         value = getattr(self, field.name)
@@ -281,10 +224,8 @@ class AddUser:
         check_id(self.uid)
         check_id(self.gid)
         check_comment(self.comment)
-        for path in (self.home, self.shell):
-            check_image_path(path, root=True)
-            if ":" in path:
-                raise ScriptError(f"got path {path[:80]!a}, want no colon in passwd")
+        check_passwd_path(self.home)
+        check_passwd_path(self.shell)
 
     to_dict = _to_dict
 

@@ -1,6 +1,6 @@
 """An existing local.sqlite -> values: what pkg wrote, migrated or changed over years.
 
-docs/format/local-sqlite.md, rules L70 to L79. Opening it is `localdb_file`'s work.
+docs/format/local-sqlite.md, rules L70, L76 and L77. Opening it is `localdb_file`'s work.
 Not carried over, because no pkg sees it: orphans in dictionary tables, rows without a package,
 duplicates of provides and requires, gaps between ids, statistics, texts of options.
 """

@@ -20,7 +20,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ScriptError
-from pipeline.pkg.effects import AddShell, CopySample, CreateFile, check_image_path
+from pipeline.pkg.effect_fields import check_image_path
+from pipeline.pkg.effects import AddShell, CopySample, CreateFile
 from pipeline.pkg.shell_words import MAX_TEXT, not_understood
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ScriptError
-from pipeline.pkg.effects import AddGroup, AddMember, AddUser, check_account
+from pipeline.pkg.effect_fields import check_account
+from pipeline.pkg.effects import AddGroup, AddMember, AddUser
 from pipeline.pkg.script_arguments import (
     Outcome,
     Query,

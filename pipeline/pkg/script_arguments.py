@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.errors import ScriptError
-from pipeline.pkg.effects import check_image_path
+from pipeline.pkg.effect_fields import check_image_path
 from pipeline.pkg.script_expand import ROOT
 
 if TYPE_CHECKING:

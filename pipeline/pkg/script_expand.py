@@ -41,6 +41,7 @@ MAX_WORD: Final = 1 << 16
 """Characters of an argument."""
 
 _SPLITS: Final = " \t\n"
+_SPEAKS: Final = frozenset(("echo", "printf"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +121,21 @@ def expand_pattern(parts: Sequence[Part], environment: Environment) -> Glob:
 def expand_words(words: Sequence[Word], environment: Environment) -> list[Field]:
     """Expand to the fields of a command."""
     return [field for word in words for field in _fields(_runs(word.parts, environment))]
+
+
+def expand_command(words: Sequence[Word], environment: Environment) -> list[str]:
+    """Expand to the name and the arguments of a command.
+
+    Raises:
+        ScriptError: if there is no name, or names of files would be generated for a command that
+            does more than speak.
+    """
+    fields = expand_words(words, environment)
+    if not fields:
+        raise ScriptError("a command without a name")
+    if fields[0].text not in _SPEAKS and any(field.is_pattern for field in fields):
+        raise ScriptError("a pattern for names of files")
+    return [field.text for field in fields]
 
 
 def _runs(

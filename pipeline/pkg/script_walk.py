@@ -29,10 +29,11 @@ from pipeline.pkg.effects import (
 )
 from pipeline.pkg.patterns import match_glob
 from pipeline.pkg.script_accounts import is_member
-from pipeline.pkg.script_arguments import Query, Question, image_path, negated, read_number
+from pipeline.pkg.script_arguments import Query, Question, negated, read_number
+from pipeline.pkg.script_blocks import added_shell
 from pipeline.pkg.script_commands import program_name, run_command
-from pipeline.pkg.script_expand import Field, expand_pattern, expand_text, expand_words
-from pipeline.pkg.shell import AndOr, Case, Command, If, Pipeline, Subshell
+from pipeline.pkg.script_expand import expand_command, expand_pattern, expand_text
+from pipeline.pkg.shell_tree import AndOr, Case, Command, If, Pipeline
 from pipeline.pkg.shell_words import not_understood, shown
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
     from pipeline.pkg.effects import Effect
     from pipeline.pkg.script_arguments import Status
     from pipeline.pkg.script_expand import Environment
-    from pipeline.pkg.shell import Redirection, Statement
+    from pipeline.pkg.shell_tree import Redirection, Statement
 
 _ENVIRONMENT_RE: Final = re.compile(
     r"(?:BASH|LC|LD|MALLOC|PKG)_.*|CDPATH|DESTDIR|ENV|HOME|IFS|INSTALL_AS_USER|LANG|LOCALBASE"
@@ -51,9 +52,6 @@ _ASSIGNED_RE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 MAX_VARIABLES: Final = 256
 """Variables of a script; the templates have five."""
 
-_SPEAKS: Final = frozenset(("echo", "printf"))
-_SHELLS: Final = "/etc/shells"
-_BACKUP: Final = "/etc/shells.bak"
 _CERTCTL: Final = Question(Query.PROGRAM, ("/usr/sbin/certctl",), holds=True)
 _UNDECIDED: Final = Question(None, (), holds=True)
 
@@ -111,7 +109,9 @@ class _Walker:
             if self.has_exited:
                 self._pass_over(statements[at:])
                 break
-            if self._adds_shell(statements[at : at + 3]):
+            shell = added_shell(statements[at : at + 3], self.environment)
+            if shell is not None:
+                self._emit(AddShell(path=shell))
                 at += 3
                 continue
             statement = statements[at]
@@ -239,7 +239,7 @@ class _Walker:
         if show.assignments or grep.assignments or self._goes_nowhere(show.redirections):
             raise ScriptError("unknown pipeline")
         status = self._command(show)
-        name, *arguments = self._words(grep)
+        name, *arguments = expand_command(grep.words, self.environment)
         if program_name(name) != "grep":
             raise ScriptError("unknown pipeline")
         return is_member(status, arguments, is_quiet=self._goes_nowhere(grep.redirections))
@@ -255,7 +255,7 @@ class _Walker:
             if assignment.name != "DESTDIR":
                 raise ScriptError(f"variable {assignment.name!a} in front of a command")
             destination = expand_text(assignment.value, self.environment)
-        name, *arguments = self._words(command)
+        name, *arguments = expand_command(command.words, self.environment)
         program = program_name(name)
         if program == "env" and destination is None:
             program, arguments, destination = _env(arguments)
@@ -269,14 +269,6 @@ class _Walker:
         for effect in outcome.effects:
             self._emit(effect)
         return outcome.status
-
-    def _words(self, command: Command) -> list[str]:
-        fields: list[Field] = expand_words(command.words, self.environment)
-        if not fields:
-            raise ScriptError("a command without a name")
-        if fields[0].text not in _SPEAKS and any(field.is_pattern for field in fields):
-            raise ScriptError("a pattern for names of files")
-        return [field.text for field in fields]
 
     def _assign(self, command: Command) -> Status:
         for assignment in command.assignments:
@@ -335,52 +327,9 @@ class _Walker:
             raise ScriptError("an effect without the question whether it is needed")
         self.effects.append(effect)
 
-    # ---------------------------------------------------------------- /etc/shells
-
-    def _adds_shell(self, statements: Sequence[Statement]) -> bool:
-        """Recognise the three statements that older packages add a shell with.
-
-        A backup is made, the shell's line is removed and appended, the backup is removed.
-        """
-        match statements:
-            case [
-                Command() as backup,
-                Subshell(body=(Command() as grep, Command() as echo)) as edit,
-                Command() as remove,
-            ]:
-                pass
-            case _:
-                return False
-        commands = (backup, grep, echo, remove)
-        if any(c.redirections or c.assignments for c in commands) or len(edit.redirections) != 1:
-            return False
-        target = edit.redirections[0]
-        try:
-            words = [self._words(c) for c in commands]
-            path = image_path(words[2][-1])
-            written = image_path(expand_text(target.target.parts, self.environment))
-            named = [[_image_name(word) for word in line] for line in words]
-        except ScriptError:
-            return False
-        wanted = [
-            ["cp", _SHELLS, _BACKUP],
-            ["grep", "-v", f"^{path}$", _BACKUP],
-            ["echo", path],
-            ["rm", "-f", _BACKUP],
-        ]
-        if named != wanted or (target.operator, target.descriptor, written) != (">", "", _SHELLS):
-            return False
-        self._emit(AddShell(path=path))
-        return True
-
 
 def _negated_question(question: Question) -> Question:
     return Question(question.query, question.subject, holds=not question.holds)
-
-
-def _image_name(word: str) -> str:
-    """Return a word without the root directory."""
-    return image_path(word) if word.startswith("/") else word
 
 
 def _env(arguments: Sequence[str]) -> tuple[str, list[str], str | None]:

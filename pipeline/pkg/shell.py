@@ -13,14 +13,23 @@ are those of `shell_words`; nothing is evaluated here.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final
 
+from pipeline.pkg.shell_tree import (
+    AndOr,
+    Assignment,
+    Case,
+    Command,
+    If,
+    Pipeline,
+    Redirection,
+    Statement,
+    Subshell,
+)
 from pipeline.pkg.shell_words import (
     MAX_DEPTH,
     Literal,
     Operator,
-    Part,
     Token,
     Word,
     line_at,
@@ -35,89 +44,7 @@ if TYPE_CHECKING:
 _ASSIGNMENT_RE: Final = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)=(.*)", re.DOTALL)
 _REDIRECTIONS: Final = frozenset((">", ">>", ">&", "<"))
 _CLOSING: Final = frozenset(("then", "elif", "else", "fi", "esac", "do", "done", "}"))
-_REFUSED_WORDS: Final = frozenset(("!", "for", "while", "until", "do", "done", "{", "}", "in", "[["))
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Assignment:
-    """`NAME=value`."""
-
-    name: str
-    value: tuple[Part, ...]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Redirection:
-    """`>file`, `2>file`, `2>&1`, `<file`."""
-
-    operator: str
-    descriptor: str
-    target: Word
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Command:
-    """A simple command."""
-
-    assignments: tuple[Assignment, ...]
-    words: tuple[Word, ...]
-    redirections: tuple[Redirection, ...]
-    line: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Subshell:
-    """`( … )`."""
-
-    body: tuple[Statement, ...]
-    redirections: tuple[Redirection, ...]
-    line: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Pipeline:
-    """Commands joined by `|`, or one behind `!`; a lone plain command is no pipeline."""
-
-    commands: tuple[Statement, ...]
-    negated: bool
-    line: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class AndOr:
-    """Statements joined by `&&` and `||`, which bind alike and from the left."""
-
-    first: Statement
-    rest: tuple[tuple[str, Statement], ...]
-    line: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class If:
-    """`if`; an `elif` is an `If` alone in `otherwise`."""
-
-    condition: tuple[Statement, ...]
-    body: tuple[Statement, ...]
-    otherwise: tuple[Statement, ...]
-    line: int
-    source: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Case:
-    """`case`: patterns and the statements behind them, in order."""
-
-    word: Word
-    clauses: tuple[tuple[tuple[Word, ...], tuple[Statement, ...]], ...]
-    line: int
-    source: str
-
-
-Statement: TypeAlias = Command | Subshell | Pipeline | AndOr | If | Case
+_REFUSED_WORDS: Final = frozenset(("!", "for", "while", "until", "{", "in", "[["))
 
 
 def parse_shell(text: str) -> tuple[Statement, ...]:

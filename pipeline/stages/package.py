@@ -84,14 +84,22 @@ def unpack_archive(
     def make() -> Record:
         from pipeline.pkg.archive import read_package  # noqa: PLC0415  - only where there is work
 
-        # (1) unpack, hashing each file against its own sum on the way
+        # (1) verify, then parse: an archive is believed only by its digest
+        if not store.verify(digest):
+            raise DigestMismatchError(
+                f"archive of {name}-{version}",
+                got="nothing of this digest in the store",
+                want=str(digest),
+                hint="build again: the archive is fetched anew",
+            )
+        # (2) unpack, hashing each file against its own sum on the way
         with store.open(digest) as source, store.writer() as payload:
             size = source.seek(0, 2)
             contents = read_package(source, payload, size=size, what=f"{name}-{version}.pkg")
-            # (2) is it the package that was asked for?
+            # (3) is it the package that was asked for?
             _check_identity(contents, name, version)
             payload_blob = payload.commit()
-        # (3) describe it
+        # (4) describe it
         extents = "".join(f"{e.digest} {e.offset} {e.size}\n" for e in contents.extents)
         return Record(
             outputs={

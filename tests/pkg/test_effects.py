@@ -8,6 +8,7 @@ import pytest
 
 from pipeline.errors import ScriptError
 from pipeline.formats import canonical_json
+from pipeline.pkg.effect_fields import check_image_path
 from pipeline.pkg.effects import (
     DIRECTORY_ARGUMENT,
     AddGroup,
@@ -28,7 +29,6 @@ from pipeline.pkg.effects import (
     MakeDirectory,
     PwdMkdb,
     ServicesMkdb,
-    check_image_path,
 )
 
 if TYPE_CHECKING:
@@ -79,16 +79,14 @@ ALL: dict[Effect, tuple[str, str]] = {
     ),
     KldXref(directory="/boot/modules"): (
         '{"directory":"/boot/modules","effect":"kldxref"}',
-        "skipped: kldxref /boot/modules"
-        " (kernel modules are loaded by a host, never inside an image)",
+        "skipped: kldxref /boot/modules (kernel modules are loaded by a host, never inside an image)",
     ),
     AddGroup(name="quill", gid=742): (
         '{"effect":"add_group","gid":742,"name":"quill"}',
         "add group quill (742)",
     ),
     USER: (
-        '{"comment":"Quill","effect":"add_user","gid":742,"groups":["ink","nib"],"home":"/",'
-        '"login_class":"daemon","name":"quill","shell":"/usr/sbin/nologin","uid":742}',
+        '{"comment":"Quill","effect":"add_user","gid":742,"groups":["ink","nib"],"home":"/","login_class":"daemon","name":"quill","shell":"/usr/sbin/nologin","uid":742}',
         "add user quill (742:742, also in ink, nib), home /",
     ),
     AddMember(group="ink", user="quill"): (
@@ -96,8 +94,7 @@ ALL: dict[Effect, tuple[str, str]] = {
         "add user quill to group ink",
     ),
     MakeDirectory(path="/var/db/quill", owner="quill", group="ink", mode=0o750): (
-        '{"effect":"make_directory","group":"ink","mode":"0750","owner":"quill",'
-        '"path":"/var/db/quill"}',
+        '{"effect":"make_directory","group":"ink","mode":"0750","owner":"quill","path":"/var/db/quill"}',
         "make directory /var/db/quill (quill:ink 0750)",
     ),
     CopySample(source="/a.sample", target="/a"): (

@@ -497,6 +497,7 @@ def test_near_miss_of_accounts_is_refused(name: str) -> None:
         ("> ${PKG_ROOTDIR}/etc/shells", ">> ${PKG_ROOTDIR}/etc/shells"),
         ("> ${PKG_ROOTDIR}/etc/shells", "> ${PKG_ROOTDIR}/etc/shells 2>/dev/null"),
         ("rm -f", "rm -rf"),
+        ("rm -f", "2>/dev/null rm -f"),
         ("rm -f ${PKG_ROOTDIR}/etc/shells.bak", "rm -f ${PKG_ROOTDIR}/etc/shells"),
         ("cp ${PKG_ROOTDIR}/etc/shells", "cp ${PKG_ROOTDIR}/etc/passwd"),
         ("echo ${file}", "echo ${file}*"),
@@ -647,16 +648,19 @@ def test_description_names_every_effect() -> None:
 
 
 MODULES = (
+    "effect_fields",
     "effects",
     "lua_scripts",
     "patterns",
     "script_accounts",
     "script_arguments",
+    "script_blocks",
     "script_commands",
     "script_expand",
     "script_walk",
     "scripts",
     "shell",
+    "shell_tree",
     "shell_words",
     "triggers",
 )

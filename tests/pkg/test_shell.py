@@ -5,16 +5,8 @@ from __future__ import annotations
 import pytest
 
 from pipeline.errors import ScriptError
-from pipeline.pkg.shell import (
-    AndOr,
-    Case,
-    Command,
-    If,
-    Pipeline,
-    Statement,
-    Subshell,
-    parse_shell,
-)
+from pipeline.pkg.shell import parse_shell
+from pipeline.pkg.shell_tree import AndOr, Case, Command, If, Pipeline, Statement, Subshell
 from pipeline.pkg.shell_words import (
     MAX_TEXT,
     Literal,

@@ -47,7 +47,7 @@ BLOCKS = {
 COMPARED = [name for name in BLOCKS if not name.startswith(("certctl", "caroot", "shell"))]
 NEEDS_SHELL = pytest.mark.skipif(shutil.which("sh") is None, reason="no POSIX shell")
 QUICK = settings(
-    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
+    max_examples=50, deadline=None, suppress_health_check=[HealthCheck.filter_too_much]
 )
 
 
@@ -59,6 +59,7 @@ def effects(text: str, kind: str = "post-install") -> tuple[Effect, ...]:
 # ---------------------------------------------------------------- concatenation, white space
 
 
+@QUICK
 @given(
     st.lists(st.sampled_from(sorted(BLOCKS)), max_size=6), st.sampled_from(["", "\n", "\n# x\n"])
 )
@@ -67,8 +68,8 @@ def test_concatenation_gives_the_concatenated_effects(names: list[str], between:
     assert effects(text) == tuple(e for name in names for e in effects(BLOCKS[name].text))
 
 
+@QUICK
 @given(st.sampled_from(sorted(BLOCKS)), st.data())
-@settings(deadline=None)
 def test_white_space_never_changes_the_effects(name: str, data: st.DataObject) -> None:
     """Blanks outside quotes become other blanks, or a continued line; line ends get comments."""
     text = BLOCKS[name].text
@@ -92,11 +93,12 @@ def test_white_space_never_changes_the_effects(name: str, data: st.DataObject) -
 @given(st.text(max_size=200))
 def test_any_text_is_understood_or_refused(text: str) -> None:
     assume("\0" not in text)
+    message = ""
     try:
         effects(text)
     except ScriptError as e:
-        assert "\n" not in str(e)
-        assert str(e).isprintable()
+        message = str(e)
+    assert all(" " <= character <= "~" or character == "…" for character in message)
 
 
 # ---------------------------------------------------------------- against a real shell
@@ -159,7 +161,7 @@ def order(options: dict[str, str]) -> ByteOrder:
     return ByteOrder.BIG if "-b" in options else ByteOrder.NATIVE
 
 
-def meant(argv: list[str]) -> list[Effect]:
+def meant(argv: list[str]) -> list[Effect]:  # noqa: PLR0911
     """Say what a noted command means; a second, simpler reading of the same manual pages."""
     name, *rest = argv
     if name == "pw":
@@ -227,9 +229,11 @@ def test_known_scripts_do_in_a_shell_what_is_said(name: str) -> None:
 
 
 PIECES = st.sampled_from(
-    [" ", "\n", ";", "&&", "||", "|", "&", "(", ")", "!", "'", '"', "\\", "$", "#", "*", ">", "<", "-", "/"]
-    + ["0", "7", "x", "fi", "else", "if", "true", "exit 0", "${PW}", "$(x)", "`x`", ">/dev/null", "set -e"]
-    + ["rm -rf /", "-R", "..", "\u0430", "{", "}", "\\\n", " -x ", "${file%/*}", "=", ";;", "esac"]
+    [
+        " ", "\n", ";", "&&", "||", "|", "&", "(", ")", "!", "'", '"', "\\", "$", "#", "*", ">", "<", "-", "/",
+        "0", "7", "x", "fi", "else", "if", "true", "exit 0", "${PW}", "$(x)", "`x`", ">/dev/null", "set -e",
+        "rm -rf /", "-R", "..", "\u0430", "{", "}", "\\\n", " -x ", "${file%/*}", "=", ";;", "esac",
+    ]
 )  # fmt: skip
 
 
@@ -278,7 +282,7 @@ PIECE = st.one_of(
 WORD = st.lists(PIECE, min_size=1, max_size=3).map("".join)
 TEST = st.one_of(
     st.sampled_from(["true", "false", ":", "test $# -eq 2", "[ ! -n '' ]"]),
-    st.builds("[ -{} \"{}\" ]".format, st.sampled_from("nz"), st.sampled_from(["$a", "$b", "", "${c%/*}"])),
+    st.builds('[ -{} "{}" ]'.format, st.sampled_from("nz"), st.sampled_from(["$a", "$b", "", "${c%/*}"])),
     st.builds("[ {} {} {} ]".format, WORD, st.sampled_from(["=", "!="]), WORD),
 )  # fmt: skip
 CONDITION = st.recursive(

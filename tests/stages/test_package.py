@@ -12,6 +12,7 @@ import pytest
 from pipeline.errors import ArchiveError, DigestMismatchError
 from pipeline.formats.mtree import Kind, parse_spec
 from pipeline.host.store import Store, iterate_blobs
+from pipeline.pkg import archive
 from pipeline.pkg.archive import read_package
 from pipeline.pkg.lockfile import LockedPackage
 from pipeline.pkg.sum import Sum
@@ -20,7 +21,9 @@ from pipeline.stages.package import PackageResult, recall_package, unpack_archiv
 from tests.archives import Item, Memory, package
 
 if TYPE_CHECKING:
-    from pipeline.formats.digest import Digest
+    from typing import BinaryIO
+
+    from pipeline.formats.digest import Digest, Sink
 
 FIXTURES = Path(__file__).resolve().parents[2] / "fixtures"
 RUNTIME = FIXTURES / "packages" / "FreeBSD-runtime-15.0.pkg"
@@ -35,13 +38,14 @@ def store(tmp_path: Path) -> Store:
 def reads(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Return the names of the archives that were read."""
     names: list[str] = []
-    real = module.read_package
 
-    def counting(*arguments: object, what: str, **options: object) -> object:
+    def counting(
+        source: BinaryIO, payload: Sink, *, size: int, what: str
+    ) -> archive.PackageContents:
         names.append(what)
-        return real(*arguments, what=what, **options)  # type: ignore[arg-type]
+        return read_package(source, payload, size=size, what=what)
 
-    monkeypatch.setattr(module, "read_package", counting)
+    monkeypatch.setattr(archive, "read_package", counting)
     return names
 
 
@@ -62,11 +66,11 @@ def locked(digest: Digest, name: str = "FreeBSD-runtime", version: str = "15.0")
 
 def test_a_package_becomes_a_spec_a_payload_and_its_manifest(store):
     """All by digest; the spec names owners, the extents say where contents lie."""
-    archive = store.put(RUNTIME.read_bytes())
-    result = unpack_package(locked(archive.digest), store=store)
+    blob = store.put(RUNTIME.read_bytes())
+    result = unpack_package(locked(blob.digest), store=store)
     payload = Memory()
     with RUNTIME.open("rb") as f:
-        want = read_package(f, payload, size=archive.size, what="x")
+        want = read_package(f, payload, size=blob.size, what="x")
     assert store.read(result.manifest.digest) == want.raw_manifest
     assert store.read(result.payload.digest) == payload
     entries = parse_spec(store.read(result.spec.digest))
@@ -124,25 +128,42 @@ def test_suspicion_hashes_everything(store, reads):
 )
 def test_a_package_that_is_another_than_the_lock_says_is_refused(name, version, store):
     """The catalogue lied, and the sum was that of the lie."""
-    archive = store.put(RUNTIME.read_bytes())
+    blob = store.put(RUNTIME.read_bytes())
     with pytest.raises(DigestMismatchError) as caught:
-        unpack_package(locked(archive.digest, name, version), store=store)
+        unpack_package(locked(blob.digest, name, version), store=store)
     assert str(caught.value) == (
         f"archive of {name}-{version}: got a manifest of FreeBSD-runtime-15.0,"
         f" want {name}-{version}"
     )
     assert "do not use the repository" in str(caught.value.hint)
-    assert [path.name for path in iterate_blobs(store.root)] == [archive.digest.hex]
+    assert [path.name for path in iterate_blobs(store.root)] == [blob.digest.hex]
 
 
 @pytest.mark.parametrize("name", ["wrong-sum.pkg", "missing-member.pkg", "truncated-zst.pkg"])
 def test_nothing_is_left_of_a_hostile_package(name, store):
     """No blob, no memo, no temporary file."""
-    archive = store.put((FIXTURES / "hostile" / "packages" / name).read_bytes())
+    blob = store.put((FIXTURES / "hostile" / "packages" / name).read_bytes())
     with pytest.raises((ArchiveError, DigestMismatchError)):
-        unpack_package(locked(archive.digest), store=store)
+        unpack_package(locked(blob.digest), store=store)
     left = [path for path in store.root.rglob("*") if path.is_file()]
-    assert left == [store.path(archive.digest)]
+    assert left == [store.path(blob.digest)]
+
+
+@pytest.mark.parametrize("damage", [b"", b"another archive"])
+def test_an_archive_is_believed_only_by_its_digest(damage, store, reads):
+    """Somebody edited the store: not one byte is parsed, and the archive is fetched anew."""
+    blob = store.put(RUNTIME.read_bytes())
+    path = store.path(blob.digest)
+    path.chmod(0o644)
+    path.write_bytes(damage)
+    with pytest.raises(DigestMismatchError) as caught:
+        unpack_package(locked(blob.digest), store=store)
+    assert str(caught.value) == (
+        "archive of FreeBSD-runtime-15.0: got nothing of this digest in the store,"
+        f" want {blob.digest}"
+    )
+    assert reads == []
+    assert not store.has(blob.digest)
 
 
 def test_two_packages_with_the_same_content_share_the_payload(store):
@@ -150,8 +171,8 @@ def test_two_packages_with_the_same_content_share_the_payload(store):
     results = []
     for version in ("1", "2"):
         data = package([Item(path="/a", content=b"same")], version=version)
-        archive = store.put(data)
-        results.append(unpack_archive(archive.digest, name="p", version=version, store=store))
+        blob = store.put(data)
+        results.append(unpack_archive(blob.digest, name="p", version=version, store=store))
     one, two = results
     assert isinstance(one, PackageResult)
     assert (one.payload, one.extents, one.spec) == (two.payload, two.extents, two.spec)
