@@ -56,9 +56,15 @@ class Registry:
     def __str__(self) -> str:
         return self._session.host
 
-    def repository(self, path: str) -> Repository:
-        """Return one of its repositories, whether it exists or not."""
-        return Repository(self._session, check_path(path))
+    def repository(self, path: str, *, writable: bool = False) -> Repository:
+        """Return one of its repositories, whether it exists or not.
+
+        Args:
+            path: within the registry.
+            writable: ask for the right to push as well; who may only pull would be refused.
+        """
+        scope = Scope(path=check_path(path), actions="pull,push" if writable else "pull")
+        return Repository(self._session, scope)
 
     def cancel(self) -> None:
         """Stop everything that goes on, for good."""
@@ -68,12 +74,11 @@ class Registry:
 class Repository:
     """One repository of a registry. Threads may share it."""
 
-    def __init__(self, session: Session, path: str) -> None:
+    def __init__(self, session: Session, scope: Scope) -> None:
         self._session = session
-        self.path = path
-        self._pull = (Scope(path=path),)
-        self._push = (Scope(path=path, actions="pull,push"),)
-        self._referrers = Referrers(session, path)
+        self.path = scope.path
+        self._scopes = (scope,)
+        self._referrers = Referrers(session, scope)
 
     def __str__(self) -> str:
         return f"{self._session.host}/{self.path}"
@@ -100,7 +105,7 @@ class Repository:
     def find_manifest(self, wanted: str | Digest) -> Manifest | None:
         """Fetch a manifest by tag or digest, None if there is none; raises like `manifest`."""
         request = Request(method="GET", url=self._url("manifests", wanted), headers=_ACCEPT)
-        reply = self._session.send(request, self._pull, ok={_OK, _MISSING}, keep=True)
+        reply = self._session.send(request, self._scopes, ok={_OK, _MISSING}, keep=True)
         if reply.status == _MISSING:
             return None
         what = self._named(wanted)
@@ -130,7 +135,7 @@ class Repository:
         That is the registry's word, unless it does not give it; then the manifest is fetched.
         """
         request = Request(method="HEAD", url=self._url("manifests", wanted), headers=_ACCEPT)
-        reply = self._session.send(request, self._push, ok={_OK, _MISSING})
+        reply = self._session.send(request, self._scopes, ok={_OK, _MISSING})
         if reply.status == _MISSING:
             return None
         said = reply.header("Docker-Content-Digest")
@@ -160,7 +165,7 @@ class Repository:
             headers={"Content-Type": manifest.media_type},
             body=BytesBody(manifest.raw),
         )
-        reply = self._session.send(request, self._push, ok={_CREATED})
+        reply = self._session.send(request, self._scopes, ok={_CREATED})
         what = self._named(wanted)
         self._check_said(reply, manifest.digest, what)
         if tag is not None and not reply.header("Docker-Content-Digest"):
@@ -190,7 +195,7 @@ class Repository:
             if url is None:
                 break
             request = Request(method="GET", url=url)
-            reply = self._session.send(request, self._pull, ok={_OK, _MISSING}, keep=True)
+            reply = self._session.send(request, self._scopes, ok={_OK, _MISSING}, keep=True)
             if reply.status == _MISSING:
                 break
             found.update(dict.fromkeys(_parse_tags(reply)))
@@ -207,12 +212,14 @@ class Repository:
         """
         url = self._url("blobs", descriptor.digest)
         head = Request(method="HEAD", url=url)
-        reply = self._session.send(head, self._push, ok={_OK, _MISSING})
+        reply = self._session.send(head, self._scopes, ok={_OK, _MISSING})
         if reply.status == _MISSING:
             return False
         if reply.header("Content-Length") == str(descriptor.size):
             return True
         got = self._size_of(url)  # some servers answer HEAD with another length than GET
+        if got is None:
+            return False
         if got not in ("", str(descriptor.size)):
             raise DigestMismatchError(
                 f"{self}@{descriptor.digest}: size of the blob",
@@ -222,9 +229,9 @@ class Repository:
             )
         return True
 
-    def _size_of(self, url: str) -> str:
-        with self._session.open(Request(method="GET", url=url), self._push) as answer:
-            return answer.header("Content-Length") if answer.status == _OK else ""
+    def _size_of(self, url: str) -> str | None:
+        with self._session.open(Request(method="GET", url=url), self._scopes) as answer:
+            return answer.header("Content-Length") if answer.status == _OK else None
 
     def put_blob(
         self,
@@ -250,12 +257,12 @@ class Repository:
             progress(descriptor.size)
             return Outcome.PRESENT
         blob = LocalBlob(descriptor, open_blob)
-        upload = Upload(self._session, self.path, blob, progress=progress)
+        upload = Upload(self._session, self._scopes[0], blob, progress=progress)
         return upload.run(mount_from=mount_from)
 
     def fetcher(self) -> BlobFetcher:
         """Return what fetches blobs, for `host.fetch.fetch_all`."""
-        return BlobFetcher(self._session, self.path, self._pull)
+        return BlobFetcher(self._session, self.path, self._scopes)
 
     def blob(self, descriptor: Descriptor, *, max_length: int = 8 << 20) -> bytes:
         """Return a small blob, verified."""

@@ -20,11 +20,10 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import FormatError, RegistryError
-from pipeline.formats.digest import Digest
 from pipeline.host.http_client import shown
-from pipeline.host.registry_auth import Scope
 from pipeline.host.registry_http import BytesBody, Request
 from pipeline.oci.media_type import MediaType
 from pipeline.oci.referrers import fallback_tag, merge_referrers, parse_referrers
@@ -32,6 +31,8 @@ from pipeline.oci.referrers import fallback_tag, merge_referrers, parse_referrer
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from pipeline.formats.digest import Digest
+    from pipeline.host.registry_auth import Scope
     from pipeline.host.registry_session import Reply, Session
     from pipeline.oci.descriptor import Descriptor
 
@@ -48,9 +49,10 @@ _MAX_PAGES: Final = 100
 class Referrers:
     """The referrers of manifests of one repository."""
 
-    def __init__(self, session: Session, path: str) -> None:
+    def __init__(self, session: Session, scope: Scope) -> None:
         self._session = session
-        self._path = path
+        self._path = scope.path
+        self._scopes = (scope,)
 
     # ------------------------------------------------------------ reading
 
@@ -69,7 +71,7 @@ class Referrers:
             headers = {"Accept": MediaType.INDEX.value}
             reply = self._session.send(
                 Request(method="GET", url=url, headers=headers),
-                (Scope(path=self._path),),
+                self._scopes,
                 ok=_NO_API | {_OK},
                 keep=True,
             )
@@ -90,8 +92,7 @@ class Referrers:
             url=self._session.url(f"{self._path}/manifests/{tag}"),
             headers={"Accept": MediaType.INDEX.value},
         )
-        scopes = (Scope(path=self._path, actions="pull"),)
-        return self._session.send(request, scopes, ok={_OK, _MISSING}, keep=True)
+        return self._session.send(request, self._scopes, ok={_OK, _MISSING}, keep=True)
 
     # ------------------------------------------------------------ writing
 
@@ -135,8 +136,7 @@ class Referrers:
             headers=headers,
             body=BytesBody(data),
         )
-        scopes = (Scope(path=self._path, actions="pull,push"),)
-        self._session.send(request, scopes, ok=_CONFLICTS | {_CREATED})
+        self._session.send(request, self._scopes, ok=_CONFLICTS | {_CREATED})
 
 
 def _parsed(reply: Reply) -> tuple[Descriptor, ...]:
@@ -148,8 +148,6 @@ def _parsed(reply: Reply) -> tuple[Descriptor, ...]:
 
 def next_page(reply: Reply) -> str | None:
     """Return where an answer goes on, None where it ends (RFC 8288, rel="next")."""
-    from urllib.parse import urljoin, urlsplit  # noqa: PLC0415
-
     link, _, parameters = reply.header("Link").partition(";")
     if "next" not in parameters or not link.strip().startswith("<"):
         return None

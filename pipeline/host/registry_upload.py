@@ -126,7 +126,7 @@ class Upload:
     def __init__(
         self,
         session: Session,
-        path: str,
+        scope: Scope,
         blob: LocalBlob,
         *,
         progress: Callable[[int], object] = lambda _: None,
@@ -135,17 +135,17 @@ class Upload:
 
         Args:
             session: the registry.
-            path: of the repository.
+            scope: of the repository.
             blob: what to send.
             progress: hears how many bytes are there.
         """
         self._session = session
-        self._path = path
+        self._path = scope.path
         self._blob = blob
         self._digest = blob.descriptor.digest
         self._size = blob.descriptor.size
         self._progress = progress
-        self._scope = Scope(path=path, actions="pull,push")
+        self._scope = scope
         self._chunk = max(session.access.chunk_size, 1)
         self._takes_chunks = True
         self._is_chunked = self._size > self._chunk

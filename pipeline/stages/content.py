@@ -55,8 +55,11 @@ class ContentSource:
 
     def chunks(self, entry: Entry) -> Iterator[bytes]:
         """Yield the content of a file in pieces of bounded size."""
-        blob, offset = self._where.get(entry.digest) or (Digest(entry.digest), 0)
-        left = entry.size
+        return self._chunks(entry.digest, entry.size)
+
+    def _chunks(self, digest: str, size: int) -> Iterator[bytes]:
+        blob, offset = self._where.get(digest) or (Digest(digest), 0)
+        left = size
         descriptor = self._descriptor(blob)
         while left:
             data = os.pread(descriptor, min(left, CHUNK), offset)
@@ -69,3 +72,7 @@ class ContentSource:
     def read(self, entry: Entry) -> bytes:
         """Return the content of a small file."""
         return b"".join(self.chunks(entry))
+
+    def read_digest(self, digest: str, size: int) -> bytes:
+        """Return a small content by its sha256 in hex."""
+        return b"".join(self._chunks(digest, size))

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DigestMismatchError
 from pipeline.formats import mtree
+from pipeline.formats.digest import Digest
 from pipeline.host.store import Blob, Record
 from pipeline.host.toolchain import code_digest
 
 if TYPE_CHECKING:
-    from pipeline.formats.digest import Digest
     from pipeline.host.store import Store
     from pipeline.pkg.archive import PackageContents
     from pipeline.pkg.lockfile import LockedPackage
@@ -33,18 +33,23 @@ class PackageResult:
     """Lines of `<sha256> <offset> <size>`: where each content lies in the payload."""
     newest_mtime: int
     """Seconds; what source_date_epoch derives from."""
+    config: tuple[tuple[str, str, int], ...]
+    """Path, sha256 in hex and size of each configuration file whose content pkg records."""
 
     @classmethod
     def from_record(cls, record: Record) -> PackageResult:
         """Read what the store remembers."""
         newest = record.facts["newest_mtime"]
+        config = record.facts["config"]
         assert isinstance(newest, int)
+        assert isinstance(config, list)
         return cls(
             manifest=record.outputs["manifest"],
             spec=record.outputs["spec"],
             payload=record.outputs["payload"],
             extents=record.outputs["extents"],
             newest_mtime=newest,
+            config=tuple((path, digest, size) for path, digest, size in config),
         )
 
 
@@ -108,7 +113,12 @@ def unpack_archive(
                 "payload": payload_blob,
                 "extents": store.put(extents.encode()),
             },
-            facts={"newest_mtime": contents.newest_mtime},
+            facts={
+                "newest_mtime": contents.newest_mtime,
+                "config": [
+                    [path, Digest.of(data).hex, len(data)] for path, data in contents.config
+                ],
+            },
         )
 
     inputs = _inputs(digest, name, version)

@@ -227,18 +227,16 @@ class PartsReader:
                 time=plan.epoch,
                 repository=package.repository,
                 manifestdigest=package.manifestdigest,
-                config=self._config(package.name, manifests[package.name].config),
+                config=self._config(package.name),
             )
             for ancestor in plan.lineage
             for package in ancestor.packages
         )
 
-    def _config(self, name: str, paths: Sequence[str]) -> tuple[tuple[str, str], ...]:
-        if not paths:
-            return ()
-        by_path = {f"/{entry.path}": entry for entry in self._spec(name)}
+    def _config(self, name: str) -> tuple[tuple[str, str], ...]:
         return tuple(
-            (path, config_content(self._content.read(by_path[path]))) for path in paths
+            (path, config_content(self._content.read_digest(digest, size)))
+            for path, digest, size in self._unpacked[name].config
         )
 
 
