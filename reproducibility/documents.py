@@ -29,14 +29,14 @@ _MAX_DEPTH: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """Images and what went wrong on the way to them."""
+class LayoutImages:
+    """Images, and what went wrong on the way to them."""
 
     images: tuple[Image, ...]
     problems: tuple[str, ...]
 
 
-def images_of_layout(blobs: Blobs, *, name: str, digest: Digest | None) -> Found:
+def images_of_layout(blobs: Blobs, *, name: str, digest: Digest | None) -> LayoutImages:
     """Read the images that an OCI layout names.
 
     Args:
@@ -45,13 +45,13 @@ def images_of_layout(blobs: Blobs, *, name: str, digest: Digest | None) -> Found
         digest: only the image of this digest, whether index.json names it or not.
     """
     reader = _Reader(blobs)
-    return Found(tuple(reader.layout(name, digest)), tuple(reader.problems))
+    return LayoutImages(tuple(reader.layout(name, digest)), tuple(reader.problems))
 
 
-def images_of_docker_archive(blobs: Blobs, *, name: str) -> Found:
+def images_of_docker_archive(blobs: Blobs, *, name: str) -> LayoutImages:
     """Read the images of a `docker save` archive; `name` as in `images_of_layout`."""
     reader = _Reader(blobs)
-    return Found(tuple(reader.docker_archive(name)), tuple(reader.problems))
+    return LayoutImages(tuple(reader.docker_archive(name)), tuple(reader.problems))
 
 
 class _Reader:

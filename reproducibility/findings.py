@@ -105,6 +105,18 @@ class Place:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Found:
+    """A difference as the part of the program finds it that does not know the place."""
+
+    cause: Cause
+    inside: str
+    package: str
+    a: str
+    b: str
+    evidence: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Difference:
     """One thing that differs, and why."""
 

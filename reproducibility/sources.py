@@ -25,7 +25,7 @@ from pipeline.errors import ConfigurationError, PipelineError
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import Digest
 from reproducibility.archives import Archive
-from reproducibility.documents import Found, images_of_docker_archive, images_of_layout
+from reproducibility.documents import LayoutImages, images_of_docker_archive, images_of_layout
 from reproducibility.layers import DirectoryLayer, TarLayer
 from reproducibility.model import Image, PlatformImage
 from reproducibility.tarstream import TarStream
@@ -151,7 +151,7 @@ def _open(text: str, parsed: SourceName) -> Source:
     if parsed.kind is SourceKind.ROOTFS:
         if parsed.name or parsed.digest:
             raise ConfigurationError(f"{text}: a root file system has no names in it")
-        return _Opened(text, words, Found((_rootfs(parsed.path),), ()), None)
+        return _Opened(text, words, LayoutImages((_rootfs(parsed.path),), ()), None)
     if parsed.kind is SourceKind.OCI:
         blobs = _Directory(parsed.path)
         found = images_of_layout(blobs, name=parsed.name, digest=parsed.digest)
@@ -190,7 +190,7 @@ class _Directory:
 
 
 class _Opened:
-    def __init__(self, name: str, kind: str, found: Found, archive: Archive | None) -> None:
+    def __init__(self, name: str, kind: str, found: LayoutImages, archive: Archive | None) -> None:
         self.name = name
         self.kind = kind
         self.images = found.images

@@ -19,7 +19,7 @@ from pipeline.oci.media_type import REF_NAME, MediaType
 from pipeline.oci.referrers import subject_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.oci.validate import LayoutSource
 
@@ -87,8 +87,7 @@ class Manifest:
             manifests = _descriptors(d, "manifests")
         else:
             config = Descriptor.from_dict(get_required(d, dict, "config", error=LayoutError))
-            distinct = {b.digest: b for b in (config, *_descriptors(d, "layers"))}
-            blobs, manifests = tuple(distinct.values()), ()
+            blobs, manifests = distinct((config, *_descriptors(d, "layers"))), ()
         return cls(
             raw=raw,
             media_type=media_type,
@@ -171,6 +170,33 @@ def read_manifest(source: LayoutSource, descriptor: Descriptor) -> Manifest:
     except FileNotFoundError:
         raise LayoutError("is not in the layout", context=what) from None
     return verify_manifest(raw, descriptor, what=what)
+
+
+def attached(source: LayoutSource, subjects: Iterable[Digest]) -> tuple[Manifest, ...]:
+    """Return what a layout holds that refers to some manifests, or to what refers to them.
+
+    Each comes after its subject. Such entries of index.json need no name.
+    """
+    held = [read_manifest(source, descriptor) for descriptor in distinct(entries(source))]
+    known = set(subjects)
+    found: dict[Digest, Manifest] = {}
+    count = -1
+    while count < len(found):
+        count = len(found)
+        for manifest in held:
+            digest = manifest.digest
+            if manifest.subject and manifest.subject.digest in known and digest not in known:
+                found[digest] = manifest
+                known.add(digest)
+    return tuple(found.values())
+
+
+def distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
+    """Return descriptors of different content, the first of each."""
+    found: dict[Digest, Descriptor] = {}
+    for descriptor in descriptors:
+        found.setdefault(descriptor.digest, descriptor)
+    return tuple(found.values())
 
 
 def walk(source: LayoutSource, descriptor: Descriptor) -> tuple[Manifest, ...]:
