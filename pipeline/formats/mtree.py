@@ -37,7 +37,6 @@ SIGNATURE: Final = b"#mtree\n"
 
 _MAX_SPEC: Final = 256 << 20
 _MAX_DEPTH: Final = 64
-_TAG: Final = b"package="
 
 
 class Kind(enum.Enum):
@@ -155,50 +154,66 @@ def to_spec(entries: Iterable[Entry]) -> bytes:
     counts = Counter(e.inode for e in ordered if e.inode)
     lines = [SIGNATURE]
     for e in ordered:
-        parts = [b"./" + encode_name(path_bytes(e.path)), b"type=" + e.kind.value.encode()]
-        parts.append(b"mode=%04o" % e.mode)
-        parts.append(_owner(b"uname", e.user))
-        parts.append(_owner(b"gname", e.group))
+        line = b"./%s type=%s mode=%04o %s %s" % (
+            encode_name(e.key),
+            _KIND_BYTES[e.kind],
+            e.mode,
+            _owner(b"uname", e.user),
+            _owner(b"gname", e.group),
+        )
         if e.inode:
-            parts.append(b"nlink=%d inode=%d" % (counts[e.inode], e.inode))
+            line += b" nlink=%d inode=%d" % (counts[e.inode], e.inode)
         if e.kind is Kind.FILE:
-            parts.append(b"size=%d" % e.size)
-        parts.append(b"time=%d.0" % e.mtime)
-        if e.kind is Kind.LINK:
-            parts.append(b"link=" + encode_name(path_bytes(e.link)))
-        if e.digest:
-            parts.append(b"sha256digest=" + e.digest.encode())
+            line += b" size=%d time=%d.0 sha256digest=%s" % (e.size, e.mtime, e.digest.encode())
+        elif e.kind is Kind.LINK:
+            line += b" time=%d.0 link=%s" % (e.mtime, encode_name(path_bytes(e.link)))
+        else:
+            line += b" time=%d.0" % e.mtime
         if e.flags:
-            parts.append(b"flags=" + e.flags.encode())
+            line += b" flags=" + e.flags.encode()
         if e.package:
-            parts.append(b"tags=package=" + encode_name(e.package.encode()))
-        lines.append(b" ".join(parts) + b"\n")
+            line += b" tags=package=" + encode_name(e.package.encode())
+        lines.append(line + b"\n")
     return b"".join(lines)
 
 
 _KINDS: Final = {b"dir": Kind.DIRECTORY, b"file": Kind.FILE, b"link": Kind.LINK}
+_KIND_BYTES: Final = {kind: text for text, kind in _KINDS.items()}
+_LINE: Final = re.compile(
+    rb"\./(\S+) type=(dir|file|link) mode=([0-7]{4,5})"
+    rb" (?:uid=([0-9]{1,10})|uname=(\S+)) (?:gid=([0-9]{1,10})|gname=(\S+))"
+    rb"(?: nlink=[0-9]{1,9} inode=([0-9]{1,9}))?(?: size=([0-9]{1,19}))? time=([0-9]{1,19})\.0"
+    rb"(?: link=(\S+))?(?: sha256digest=([0-9a-f]{64}))?(?: flags=([a-z,]+))?"
+    rb"(?: tags=package=(\S+))?"
+)
+"""Rule 3, whole."""
 
 
 def _parse_line(line: bytes) -> Entry:
-    name, *words = line.split(b" ")
-    if not name.startswith(b"./"):
-        raise FormatError(f"got path {name[:80]!r}, want ./ and a relative path")
-    values = dict(word.split(b"=", 1) for word in words)
-    kind = _KINDS[values[b"type"]]
-    tags = values.get(b"tags", b"")
+    match = _LINE.fullmatch(line)
+    if match is None:
+        raise FormatError(f"got {line[:80]!r}, want an entry as `to_spec` writes it")
+    path, kind_text, mode, uid, user, gid, group, inode, size, mtime, link, digest, flags, tag = (
+        match.groups()
+    )
+    kind = _KINDS[kind_text]
+    if (kind is Kind.FILE) is not (size is not None and digest is not None) or (
+        (kind is Kind.LINK) is not (link is not None)
+    ):
+        raise FormatError(f"got {line[:80]!r}, want size and digest of files, targets of links")
     return Entry(
-        path=decode_name(name[2:]).decode("utf-8", "surrogateescape"),
+        path=_name(path),
         kind=kind,
-        mode=int(values[b"mode"], 8),
-        user=int(values[b"uid"]) if b"uid" in values else _name(values[b"uname"]),
-        group=int(values[b"gid"]) if b"gid" in values else _name(values[b"gname"]),
-        mtime=int(values[b"time"].partition(b".")[0]),
-        size=int(values[b"size"]) if kind is Kind.FILE else 0,
-        digest=values[b"sha256digest"].decode() if kind is Kind.FILE else "",
-        link=_name(values[b"link"]) if kind is Kind.LINK else "",
-        inode=int(values.get(b"inode", 0)),
-        flags=values.get(b"flags", b"").decode(),
-        package=_name(tags[len(_TAG) :]) if tags.startswith(_TAG) else "",
+        mode=int(mode, 8),
+        user=_name(user) if uid is None else int(uid),
+        group=_name(group) if gid is None else int(gid),
+        mtime=int(mtime),
+        size=int(size or 0),
+        digest="" if digest is None else digest.decode(),
+        link="" if link is None else _name(link),
+        inode=int(inode or 0),
+        flags="" if flags is None else flags.decode(),
+        package="" if tag is None else _name(tag),
     )
 
 
@@ -216,14 +231,14 @@ def parse_spec(data: bytes) -> tuple[Entry, ...]:
         raise FormatError(f"spec of {len(data)} bytes, want at most {_MAX_SPEC}")
     if not data.startswith(SIGNATURE):
         raise FormatError("got no #mtree line, want a spec")
+    if not data.endswith(b"\n"):
+        raise FormatError("no new line at the end: the spec has been cut short")
     entries = []
-    for number, line in enumerate(data.splitlines()[1:], 2):
+    for number, line in enumerate(data.split(b"\n")[1:-1], 2):
         try:
             entries.append(_parse_line(line))
         except FormatError as e:
             raise e.within(f"line {number}") from None
-        except (KeyError, ValueError) as e:
-            raise FormatError(f"malformed entry: {e}", context=f"line {number}") from None
     return tuple(entries)
 
 

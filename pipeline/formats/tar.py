@@ -349,9 +349,7 @@ class TarReader:
         while True:
             fields = _verified(block)
             kind = fields[7]
-            size = _number(fields[4], "size")
-            if size < 0:
-                raise ArchiveError(f"got size {size} in a tar header, want no negative")
+            size = _checked_size(_number(fields[4], "size"))
             if kind in seen:
                 raise ArchiveError("two extensions of one kind for one member")
             seen.add(kind)
@@ -417,6 +415,12 @@ def _pax_number(text: str, what: str) -> int:
     return int(match[1])
 
 
+def _checked_size(size: int) -> int:
+    if not 0 <= size < 1 << 63:
+        raise ArchiveError(f"got size {size} of a member, want 0 to 2^63-1")
+    return size
+
+
 def _build(fields: tuple[bytes, ...], pax: dict[str, str], kind: bytes, size: int) -> Member:
     name = pax.get("path")
     if name is None:
@@ -425,9 +429,7 @@ def _build(fields: tuple[bytes, ...], pax: dict[str, str], kind: bytes, size: in
         if prefix and fields[9] == _MAGIC:
             name = f"{prefix}/{name}"
     link = pax.get("linkpath")
-    size = _pax_number(pax["size"], "size") if "size" in pax else size
-    if size < 0:
-        raise ArchiveError(f"got size {size} in a pax header, want no negative")
+    size = _checked_size(_pax_number(pax["size"], "size")) if "size" in pax else size
     kind = REGULAR if kind == b"\0" else kind
     if size and kind in (HARDLINK, SYMLINK, DIRECTORY):
         raise ArchiveError(f"a link or directory with {size} bytes of content")

@@ -256,6 +256,17 @@ class Repository:
         if self.has_blob(descriptor):
             progress(descriptor.size)
             return Outcome.PRESENT
+        return self.send_blob(descriptor, open_blob, mount_from=mount_from, progress=progress)
+
+    def send_blob(
+        self,
+        descriptor: Descriptor,
+        open_blob: Callable[[], BinaryIO],
+        *,
+        mount_from: str | None = None,
+        progress: Callable[[int], object] = lambda _: None,
+    ) -> Outcome:
+        """Bring a blob into the repository that is not there; else like `put_blob`."""
         blob = LocalBlob(descriptor, open_blob)
         upload = Upload(self._session, self._scopes[0], blob, progress=progress)
         return upload.run(mount_from=mount_from)

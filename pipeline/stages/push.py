@@ -9,21 +9,17 @@
 3. Manifests go when everything that they refer to is there: platforms before their index, subjects
    before referrers. Where the registry does not list referrers, the list is kept here.
 4. Tags move last, all of them after everything else; a reader sees the old image or the new one.
-   What a push has written is asked for again before the tags move.
 """
 
 from __future__ import annotations
 
 import enum
-import functools
 import re
-import threading
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from pipeline.errors import DigestMismatchError
 from pipeline.host.registry_manifest import attached, distinct, entries, named, read_manifest, walk
 from pipeline.host.registry_upload import Outcome
 from pipeline.oci.media_type import REF_NAME
@@ -38,12 +34,17 @@ if TYPE_CHECKING:
     from pipeline.oci.descriptor import Descriptor
     from pipeline.oci.validate import LayoutSource
 
+T = TypeVar("T")
+R = TypeVar("R")
+
 WORKERS: Final = 4
 """Blobs at once."""
 
 _SETTLE: Final = 0.3
 """Seconds after which a list of referrers that others write as well is looked at again."""
-_COSIGN_RE: Final = re.compile(r"(?:(?P<repository>[^:]*):)?(?P<tag>sha256-(?P<hex>[0-9a-f]{64})\.[a-z]+)")
+_COSIGN_RE: Final = re.compile(
+    r"(?:(?P<repository>[^:]*):)?(?P<tag>sha256-(?P<hex>[0-9a-f]{64})\.[a-z]+)"
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -108,14 +109,24 @@ class PushResult:
         return sum(s.size for s in self.steps if (s.kind, s.action) == (Kind.BLOB, Action.SEND))
 
 
-class Progress:
-    """Somebody who wants to know how far a push is; this one does not."""
+class Progress(Protocol):
+    """Somebody who wants to know how far a push is."""
 
-    def expect(self, blobs: Sequence[Descriptor]) -> None:
+    def expect(self, blobs: Sequence[Descriptor], /) -> None:
         """Hear which blobs are going to be sent or mounted."""
 
-    def advance(self, blob: Descriptor, size: int) -> None:
+    def advance(self, blob: Descriptor, size: int, /) -> None:
         """Hear that `size` bytes of a blob are there. Called from several threads."""
+
+
+class NoProgress:
+    """Nobody who wants to know."""
+
+    def expect(self, blobs: Sequence[Descriptor], /) -> None:
+        """Ignore it."""
+
+    def advance(self, blob: Descriptor, size: int, /) -> None:
+        """Ignore it."""
 
 
 def push(
@@ -142,7 +153,7 @@ def push(
         DigestMismatchError: the layout has been altered, or the registry lies.
         RegistryError, FetchError: it could not be done; the tags are where they were.
     """
-    run = _Push(source, registry, is_dry=dry_run, progress=progress or Progress())
+    run = _Push(source, registry, is_dry=dry_run, progress=progress or NoProgress())
     parcels = [_pack(source, target) for target in targets]  # (1)
     try:
         steps = [
@@ -212,6 +223,15 @@ def _locations(source: LayoutSource, related: Iterable[Target]) -> dict[Digest, 
 # ---------------------------------------------------------------- how it goes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """A blob, and which repositories have it and which do not."""
+
+    blob: Descriptor
+    there: tuple[str, ...]
+    missing: tuple[str, ...]
+
+
 class _Push:
     def __init__(
         self, source: LayoutSource, registry: Registry, *, is_dry: bool, progress: Progress
@@ -220,47 +240,143 @@ class _Push:
         self._registry = registry
         self._is_dry = is_dry
         self._progress = progress
-        self._repositories: dict[str, Repository] = {}
 
     def _repository(self, path: str) -> Repository:
-        if path not in self._repositories:
-            self._repositories[path] = self._registry.repository(path, writable=True)
-        return self._repositories[path]
+        return self._registry.repository(path, writable=True)
 
-    def _parallel(self, jobs: Sequence[Callable[[], Iterable[Step]]]) -> Iterator[Step]:
-        """Do jobs at once; the first failure stops the others."""
-        with ThreadPoolExecutor(WORKERS, thread_name_prefix="push") as pool:
-            futures = [pool.submit(lambda job=job: list(job())) for job in jobs]
-            try:
-                wait(futures, return_when=FIRST_EXCEPTION)
-                for future in futures:
-                    if future.done():
-                        future.result()
-            except BaseException:
-                self._registry.cancel()
-                pool.shutdown(wait=True, cancel_futures=True)
-                raise
-        for future in futures:
-            yield from future.result()
+    def _parallel(self, work: Callable[[T], R], items: Iterable[T]) -> list[R]:
+        """Do the same with many items; the first failure stops the others."""
+        pool = ThreadPoolExecutor(WORKERS, thread_name_prefix="push")
+        futures = [pool.submit(work, item) for item in items]
+        try:
+            wait(futures, return_when=FIRST_EXCEPTION)
+            for future in futures:
+                if future.done():
+                    future.result()
+        except BaseException as e:
+            self._registry.cancel()
+            pool.shutdown(wait=isinstance(e, Exception), cancel_futures=True)
+            raise
+        pool.shutdown()
+        return [future.result() for future in futures]
 
     # ------------------------------------------------------------ blobs
 
     def blobs(
         self, parcels: Sequence[_Parcel], locations: Mapping[Digest, str]
-    ) -> Iterator[Step]:
-        wanted: dict[Descriptor, dict[str, None]] = {}
-        by_digest: dict[Digest, Descriptor] = {}
+    ) -> tuple[Step, ...]:
+        """Bring the blobs of all images into their repositories."""
+        blobs: dict[Digest, Descriptor] = {}
+        paths: dict[Digest, dict[str, None]] = {}
         for parcel in parcels:
             for blob in parcel.blobs:
-                first = by_digest.setdefault(blob.digest, blob)
-                wanted.setdefault(first, {})[parcel.target.path] = None
-        missing = self._missing(wanted)
-        self._progress.expect([blob for blob in wanted if missing[blob]])
-        largest_first = sorted(wanted, key=lambda blob: -blob.size)
-        jobs = [
-            functools.partial(
-                self._blob, blob, wanted[blob], missing[blob], locations.get(blob.digest)
+                blobs.setdefault(blob.digest, blob)
+                paths.setdefault(blob.digest, {})[parcel.target.path] = None
+        asked = [(blobs[digest], path) for digest in blobs for path in paths[digest]]
+        found = self._parallel(lambda a: self._repository(a[1]).has_blob(a[0]), asked)
+        has = {(a[0].digest, a[1]): there for a, there in zip(asked, found, strict=True)}
+        wanted = [
+            _Wanted(
+                blob=blob,
+                there=tuple(p for p in paths[digest] if has[digest, p]),
+                missing=tuple(p for p in paths[digest] if not has[digest, p]),
             )
-            for blob in largest_first
+            for digest, blob in blobs.items()
         ]
-        return self._parallel(jobs)
+        self._progress.expect([w.blob for w in wanted if w.missing])
+        largest_first = sorted(wanted, key=lambda w: -w.blob.size)
+        steps = self._parallel(lambda w: self._blob(w, locations), largest_first)
+        return tuple(step for group in steps for step in group)
+
+    def _blob(self, wanted: _Wanted, locations: Mapping[Digest, str]) -> list[Step]:
+        blob = wanted.blob
+        steps = [self._step(Kind.BLOB, Action.PRESENT, path, blob) for path in wanted.there]
+        near = wanted.there[0] if wanted.there else locations.get(blob.digest)
+        for path in wanted.missing:
+            action = Action.SEND if near in (None, path) else Action.MOUNT
+            if not self._is_dry:
+                outcome = self._repository(path).send_blob(
+                    blob,
+                    lambda: self._source.open(blob.digest),
+                    mount_from=near,
+                    progress=lambda size: self._progress.advance(blob, size),
+                )
+                action = Action.MOUNT if outcome is Outcome.MOUNTED else Action.SEND
+            note = f"from {near}" if action is Action.MOUNT else ""
+            steps.append(self._step(Kind.BLOB, action, path, blob, note))
+            near = path
+        return steps
+
+    # ------------------------------------------------------------ manifests
+
+    def manifests(self, parcels: Sequence[_Parcel]) -> Iterator[Step]:
+        """Push manifests and referrers by digest, and keep lists of referrers."""
+        unlisted: dict[tuple[str, Digest], list[Descriptor]] = {}
+        seen: set[tuple[str, Digest]] = set()
+        for parcel in parcels:
+            path = parcel.target.path
+            for manifest in (*parcel.manifests, *parcel.referrers):
+                key = (path, manifest.digest)
+                if key in seen:
+                    continue
+                seen.add(key)
+                is_there = self._is_there(path, manifest)
+                if not is_there and not self._is_dry:
+                    is_noted = self._repository(path).put_manifest(manifest)
+                    if manifest.subject is not None and not is_noted:
+                        described = referrer_descriptor(manifest.raw)
+                        unlisted.setdefault((path, manifest.subject.digest), []).append(described)
+                kind = Kind.REFERRER if manifest.subject is not None else Kind.MANIFEST
+                action = Action.PRESENT if is_there else Action.SEND
+                yield self._step(kind, action, path, manifest.descriptor)
+        self._list(unlisted)
+
+    def _is_there(self, path: str, manifest: Manifest) -> bool:
+        """Say whether a repository has a manifest and, of a referrer, lists it as what it is."""
+        repository = self._repository(path)
+        if manifest.subject is None:
+            return repository.resolve(manifest.digest) is not None
+        listed = repository.referrers(manifest.subject.digest)
+        return referrer_descriptor(manifest.raw) in listed
+
+    def _list(self, unlisted: Mapping[tuple[str, Digest], Sequence[Descriptor]]) -> None:
+        """Add to lists of referrers, and later look whether somebody has overwritten them."""
+        for (path, subject), added in unlisted.items():
+            self._repository(path).add_referrers(subject, added)
+        if unlisted:
+            time.sleep(_SETTLE)
+        for (path, subject), added in unlisted.items():
+            self._repository(path).add_referrers(subject, added)
+
+    # ------------------------------------------------------------ tags
+
+    def tags(self, parcels: Sequence[_Parcel]) -> Iterator[Step]:
+        """Move the tags; signatures' first."""
+        moves = [(p, tag, m) for p in parcels for tag, m in p.cosign.items()]
+        moves += [(p, tag, p.root) for p in parcels for tag in p.target.tags]
+        for parcel, tag, manifest in moves:
+            repository = self._repository(parcel.target.path)
+            before = repository.resolve(tag)
+            action = Action.PRESENT if before == manifest.digest else Action.SEND
+            if action is Action.SEND and not self._is_dry:
+                repository.put_manifest(manifest, tag=tag)
+            yield Step(
+                kind=Kind.TAG,
+                action=action,
+                path=parcel.target.path,
+                name=tag,
+                size=len(manifest.raw),
+                note=_moved(before, manifest.digest),
+            )
+
+    @staticmethod
+    def _step(kind: Kind, action: Action, path: str, what: Descriptor, note: str = "") -> Step:
+        return Step(
+            kind=kind, action=action, path=path, name=str(what.digest), size=what.size, note=note
+        )
+
+
+def _moved(before: Digest | None, after: Digest) -> str:
+    if before is None:
+        return f"new, {after}"
+    return str(after) if before == after else f"{after}, was {before}"

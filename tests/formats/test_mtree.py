@@ -127,17 +127,32 @@ def test_parse_is_the_inverse_of_to_spec():
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("bin type=dir", "got path b'bin', want ./ and a relative path"),
-        ("/set type=dir", "got path b'/set'"),
-        ("./a", "malformed entry: b'type'"),
-        ("./a type=block", "malformed entry: b'block'"),
-        ("./a type=dir mode=0755 uid=0 gid=0", "malformed entry: b'time'"),
-        ("./a type=dir mode=0755 uid=0 time=0.0", "malformed entry: b'gname'"),
-        ("./a type=dir mode=abc uid=0 gid=0 time=0.0", "malformed entry: "),
-        ("./a type=dir mode=0755 uid=x gid=0 time=0.0", "malformed entry: "),
-        ("./a type=file mode=0755 uid=0 gid=0 time=0.0 size=1", "malformed entry: b'sha256digest'"),
-        ("./a type=link mode=0755 uid=0 gid=0 time=0.0", "malformed entry: b'link'"),
-        ("./a type=dir optional", "malformed entry: "),
+        *(
+            (line, f"got {line.encode()[:80]!r}, want an entry as `to_spec` writes it")
+            for line in (
+                "bin type=dir",
+                "/set type=dir",
+                "",
+                "./a",
+                "./a type=block mode=0755 uid=0 gid=0 time=0.0",
+                "./a type=dir mode=0755 uid=0 gid=0",
+                "./a type=dir mode=0755 uid=0 time=0.0",
+                "./a type=dir mode=abc uid=0 gid=0 time=0.0",
+                "./a type=dir mode=0755 uid=x gid=0 time=0.0",
+                "./a type=dir mode=0755 uid=0 gid=0 time=0.5",
+                "./a type=dir optional mode=0755 uid=0 gid=0 time=0.0",
+                "./a type=dir mode=0755 uid=0 gid=0 time=0.0 ",
+            )
+        ),
+        *(
+            (line, f"got {line.encode()[:80]!r}, want size and digest of files")
+            for line in (
+                "./a type=file mode=0755 uid=0 gid=0 size=1 time=0.0",
+                f"./a type=file mode=0755 uid=0 gid=0 time=0.0 sha256digest={'a' * 64}",
+                "./a type=link mode=0755 uid=0 gid=0 time=0.0",
+                "./a type=dir mode=0755 uid=0 gid=0 time=0.0 link=x",
+            )
+        ),
         ("./a\\x type=dir mode=0755 uid=0 gid=0 time=0.0", "got escape b'\\\\x', want \\ooo"),
         ("./a\\777 type=dir mode=0755 uid=0 gid=0 time=0.0", "got escape b'\\\\777', want at most"),
     ],
@@ -155,6 +170,11 @@ def test_a_spec_starts_with_its_signature():
     """libarchive wants it, and so do we."""
     with pytest.raises(FormatError, match="^got no #mtree line, want a spec$"):
         parse_spec(b"./a type=dir\n")
+
+
+def test_a_spec_that_has_been_cut_short_is_refused():
+    with pytest.raises(FormatError, match="cut short"):
+        parse_spec(to_spec([D])[:-1])
 
 
 def test_a_spec_is_bounded(monkeypatch):

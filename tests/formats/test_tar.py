@@ -633,7 +633,18 @@ REFUSED = {
     "octal underscore": (raw_header(b"a", mode=b"00_0755\0"), "got mode "),
     "octal sign": (raw_header(b"a", mtime=b"-0000000001\0"), "got mtime "),
     "text behind NUL": (raw_header(b"a", gid=b"0\0garb\0\0"), "got gid "),
-    "negative size": (raw_header(b"a", size_field=b"\xff" * 12), "got size -1 in a tar header"),
+    "negative size": (
+        raw_header(b"a", size_field=b"\xff" * 12),
+        "got size -1 of a member, want 0 to 2^63-1",
+    ),
+    "huge size": (
+        raw_header(b"a", size_field=b"\x80" + bytes(3) + b"\x80" + bytes(7)),
+        f"got size {1 << 63} of a member, want 0 to 2^63-1",
+    ),
+    "huge pax size": (
+        pax_header(pax_record(b"size", b"%d" % (1 << 63))) + OK_,
+        f"got size {1 << 63} of a member, want 0 to 2^63-1",
+    ),
     "global header": (
         pax_header(pax_record(b"path", b"x"), kind=b"g") + OK_,
         "a global extended header, which no package needs",
@@ -676,7 +687,10 @@ REFUSED = {
         "a sparse member, which cannot be represented in a layer",
     ),
     "pax NUL": (pax_header(pax_record(b"path", b"a\0b")) + OK_, "NUL in a pax record"),
-    "pax size": (pax_header(pax_record(b"size", b"-1")) + OK_, "got size -1 in a pax header"),
+    "pax size": (
+        pax_header(pax_record(b"size", b"-1")) + OK_,
+        "got size -1 of a member, want 0 to 2^63-1",
+    ),
     "pax number": (pax_header(pax_record(b"uid", b"x")) + OK_, "got pax uid 'x', want a number"),
     "pax underscore": (pax_header(pax_record(b"size", b"1_0")) + OK_, "got pax size '1_0'"),
     "pax digits": (pax_header(pax_record(b"mtime", b"9" * 21)) + OK_, "got pax mtime "),
