@@ -43,7 +43,7 @@ class LayerFacts:
     tar_size: int
     compression: Compression | None
     entries: int
-    order: Order
+    order: Order | None
     """Order of the names in the archive; a directory has none."""
     trailer: str
     problems: tuple[str, ...]

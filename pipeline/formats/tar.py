@@ -21,6 +21,7 @@ archive that does not end with two zero blocks, anything but zeros behind them.
 
 from __future__ import annotations
 
+import functools
 import re
 import struct
 from dataclasses import dataclass
@@ -252,7 +253,11 @@ class Member:
 
 
 def _text(raw: bytes) -> str:
-    return raw.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+    return raw.partition(b"\0")[0].decode("utf-8", "surrogateescape")
+
+
+_owner = functools.lru_cache(maxsize=256)(_text)
+"""The same few users and groups, member after member."""
 
 
 def _number(raw: bytes, what: str) -> int:
@@ -441,10 +446,12 @@ def _build(fields: tuple[bytes, ...], pax: dict[str, str], kind: bytes, size: in
         mode=_number(fields[1], "mode") & 0o7777,
         uid=_pax_number(pax["uid"], "uid") if "uid" in pax else _number(fields[2], "uid"),
         gid=_pax_number(pax["gid"], "gid") if "gid" in pax else _number(fields[3], "gid"),
-        uname=pax.get("uname", _text(fields[10])),
-        gname=pax.get("gname", _text(fields[11])),
+        uname=pax["uname"] if "uname" in pax else _owner(fields[10]),
+        gname=pax["gname"] if "gname" in pax else _owner(fields[11]),
         mtime=_pax_number(pax["mtime"], "mtime") if "mtime" in pax else _number(fields[5], "mtime"),
         size=size,
         link=_text(fields[8]) if link is None else link,
-        pax=tuple((k, v) for k, v in pax.items() if k not in _FIELDS and k not in _IGNORED),
+        pax=tuple((k, v) for k, v in pax.items() if k not in _FIELDS and k not in _IGNORED)
+        if pax
+        else (),
     )

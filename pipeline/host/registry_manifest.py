@@ -177,7 +177,8 @@ def attached(source: LayoutSource, subjects: Iterable[Digest]) -> tuple[Manifest
 
     Each comes after its subject. Such entries of index.json need no name.
     """
-    held = [read_manifest(source, descriptor) for descriptor in distinct(entries(source))]
+    listed = distinct(d for d in entries(source) if d.media_type in MANIFEST_TYPES)
+    held = [read_manifest(source, descriptor) for descriptor in listed]
     known = set(subjects)
     found: dict[Digest, Manifest] = {}
     count = -1

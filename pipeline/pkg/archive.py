@@ -462,6 +462,8 @@ _FLAG_NAMES: Final = (
 
 
 def _flags(record: FileRecord | DirectoryRecord, member: tar.Member) -> str:
+    if not member.pax and not record.fflags:
+        return ""
     got = parse_fflags(dict(member.pax).get(_FFLAGS, ""))
     if got and record.fflags and got != record.fflags:
         want = _flag_names(record.fflags)

@@ -154,7 +154,7 @@ def push(
         RegistryError, FetchError: it could not be done; the tags are where they were.
     """
     run = _Push(source, registry, is_dry=dry_run, progress=progress or NoProgress())
-    parcels = [_pack(source, target) for target in targets]  # (1)
+    parcels = [pack(source, target) for target in targets]  # (1)
     try:
         steps = [
             *run.blobs(parcels, _locations(source, related)),  # (2)
@@ -172,7 +172,7 @@ def push(
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _Parcel:
+class Parcel:
     """Everything that goes into one repository for one image, in order."""
 
     target: Target
@@ -184,11 +184,18 @@ class _Parcel:
 
     @property
     def blobs(self) -> tuple[Descriptor, ...]:
+        """Configs, layers and whatever else the manifests need, each once."""
         everything = (*self.manifests, *self.referrers, *self.cosign.values())
         return distinct(blob for manifest in everything for blob in manifest.blobs)
 
 
-def _pack(source: LayoutSource, target: Target) -> _Parcel:
+def pack(source: LayoutSource, target: Target) -> Parcel:
+    """Find what belongs to an image (1).
+
+    Raises:
+        LayoutError: it is not in the layout, or not whole.
+        DigestMismatchError: the layout has been altered.
+    """
     manifests = walk(source, named(source, target.name))
     referrers = attached(source, [m.digest for m in manifests])
     signed = {m.digest.hex for m in (*manifests, *referrers)}
@@ -199,7 +206,7 @@ def _pack(source: LayoutSource, target: Target) -> _Parcel:
             continue
         if match["repository"] in (None, target.name.rpartition(":")[0]):
             cosign[match["tag"]] = read_manifest(source, descriptor)
-    return _Parcel(
+    return Parcel(
         target=target,
         root=manifests[-1],
         manifests=manifests,
@@ -262,9 +269,7 @@ class _Push:
 
     # ------------------------------------------------------------ blobs
 
-    def blobs(
-        self, parcels: Sequence[_Parcel], locations: Mapping[Digest, str]
-    ) -> tuple[Step, ...]:
+    def blobs(self, parcels: Sequence[Parcel], locations: Mapping[Digest, str]) -> tuple[Step, ...]:
         """Bring the blobs of all images into their repositories."""
         blobs: dict[Digest, Descriptor] = {}
         paths: dict[Digest, dict[str, None]] = {}
@@ -309,7 +314,7 @@ class _Push:
 
     # ------------------------------------------------------------ manifests
 
-    def manifests(self, parcels: Sequence[_Parcel]) -> Iterator[Step]:
+    def manifests(self, parcels: Sequence[Parcel]) -> Iterator[Step]:
         """Push manifests and referrers by digest, and keep lists of referrers."""
         unlisted: dict[tuple[str, Digest], list[Descriptor]] = {}
         seen: set[tuple[str, Digest]] = set()
@@ -350,7 +355,7 @@ class _Push:
 
     # ------------------------------------------------------------ tags
 
-    def tags(self, parcels: Sequence[_Parcel]) -> Iterator[Step]:
+    def tags(self, parcels: Sequence[Parcel]) -> Iterator[Step]:
         """Move the tags; signatures' first."""
         moves = [(p, tag, m) for p in parcels for tag, m in p.cosign.items()]
         moves += [(p, tag, p.root) for p in parcels for tag in p.target.tags]
