@@ -165,9 +165,7 @@ class _Comparer:
         if lost or added:
             self._unpaired(lost, added)
 
-    def _pairs(
-        self, a: Sequence[str], b: Sequence[str]
-    ) -> Iterator[tuple[str | None, str | None]]:
+    def _pairs(self, a: Sequence[str], b: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
         if len(a) == len(b) or max(len(a), len(b)) > _MAX_ALIGNED:
             yield from zip(a, b, strict=False)
             yield from ((x, None) for x in a[len(b) :])
@@ -222,9 +220,7 @@ def _words(line: str) -> list[str]:
     return line.translate(_SEPARATORS).split()
 
 
-def explain_tokens(
-    a: list[Token], b: list[Token]
-) -> list[tuple[Cause, str, str, str]] | None:
+def explain_tokens(a: list[Token], b: list[Token]) -> list[tuple[Cause, str, str, str]] | None:
     """Explain two lines whose plain text is equal; None if it is not, or a word has no excuse."""
     if len(a) != len(b):
         return None

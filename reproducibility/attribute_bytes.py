@@ -134,7 +134,7 @@ def _binary_times(a: bytes, b: bytes, r: Range) -> tuple[int, int] | None:
 
 def _hex(content: bytes, r: Range) -> str:
     part = content[r.start : min(r.end, r.start + 16)]
-    return part.hex(" ") + (" …" if r.end > r.start + 16 else "")  # noqa: PLR2004
+    return part.hex(" ") + (" …" if r.end > r.start + 16 else "")
 
 
 def _explain_runs(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from reproducibility.findings import Count, Difference, Found, Level, Place, text_of
@@ -48,6 +48,17 @@ class Collector:
     def count(self) -> int:
         """How many differences there are so far, kept or not."""
         return len(self._differences) + self._omitted.total()
+
+    @property
+    def kept(self) -> int:
+        """How many differences are kept so far."""
+        return len(self._differences)
+
+    def also_in(self, numbers: range, where: str) -> None:
+        """Say that some differences are in another image, too."""
+        for i in numbers:
+            d = self._differences[i]
+            self._differences[i] = replace(d, also_in=(*d.also_in, where))
 
     def set_owners(self, owners: Mapping[str, str]) -> None:
         """Say which package owns which path from now on."""

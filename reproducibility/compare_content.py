@@ -60,9 +60,7 @@ def compare_files(a: Path, b: Path, context: Context) -> tuple[Found, ...]:
     return _compare_large(a, b, context)
 
 
-def compare_content(
-    a: bytes, b: bytes, context: Context, *, depth: int = 0
-) -> tuple[Found, ...]:
+def compare_content(a: bytes, b: bytes, context: Context, *, depth: int = 0) -> tuple[Found, ...]:
     """Compare two contents that are known to differ; at least one finding comes back."""
     found = _by_format(a, b, context, depth) or _plain(a, b, context)
     if found:
@@ -79,9 +77,7 @@ def compare_content(
     )
 
 
-def _by_format(
-    a: bytes, b: bytes, context: Context, depth: int
-) -> tuple[Found, ...] | None:
+def _by_format(a: bytes, b: bytes, context: Context, depth: int) -> tuple[Found, ...] | None:
     if a.startswith(compare_sqlite.MAGIC) and b.startswith(compare_sqlite.MAGIC):
         return compare_sqlite.compare_sqlite(a, b)
     if a.startswith(compare_hash_file.MAGIC) and b.startswith(compare_hash_file.MAGIC):
@@ -98,10 +94,11 @@ def _by_format(
 
 
 def _plain(a: bytes, b: bytes, context: Context) -> tuple[Found, ...]:
-    texts = _text(a), _text(b)
-    if texts[0] is None or texts[1] is None:
+    text_a, text_b = _text(a), _text(b)
+    if text_a is None or text_b is None:
         return attribute_bytes(a, b, hints=context.hints, is_name=context.is_name)
-    (x, encoding_a), (y, encoding_b) = texts
+    x, encoding_a = text_a
+    y, encoding_b = text_b
     if x == y:
         return (
             Found(
@@ -171,9 +168,7 @@ def _compare_compressed(
         return tuple(found) or None
     if x != y:
         inner = compare_content(x, y, context, depth=depth + 1)
-        found += [
-            replace(f, inside=f"decompressed {f.inside}".rstrip()) for f in inner
-        ]
+        found += [replace(f, inside=f"decompressed {f.inside}".rstrip()) for f in inner]
     elif not found:
         fields = different_fields(*heads)
         found.append(

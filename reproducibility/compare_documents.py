@@ -50,9 +50,7 @@ def blob_of(document: Document | None) -> Blob | None:
     """Describe a document."""
     if document is None:
         return None
-    return Blob(
-        digest=str(document.digest), size=len(document.raw), media_type=document.media_type
-    )
+    return Blob(digest=str(document.digest), size=len(document.raw), media_type=document.media_type)
 
 
 def compare_documents(level: Level, a: Document, b: Document, *, hints: Hints) -> Iterator[Found]:

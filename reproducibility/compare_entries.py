@@ -28,8 +28,8 @@ def compare_entries(a: Entry, b: Entry, *, is_tar: bool) -> Iterator[Found]:
     Args:
         a: one side.
         b: the other.
-        is_tar: whether both come from archives; a directory knows no flags, and its times are
-            compared in whole seconds.
+        is_tar: whether both come from archives; a directory knows no flags and no modes of links,
+            and its times are compared in whole seconds.
     """
     same_kind = a.kind is b.kind or (a.kind in FILES and b.kind in FILES)
     if not same_kind:
@@ -39,8 +39,8 @@ def compare_entries(a: Entry, b: Entry, *, is_tar: bool) -> Iterator[Found]:
         yield _found(Cause.LINK, a.link, b.link, _link_evidence(a.link, b.link))
     if a.device != b.device:
         yield _found(Cause.TYPE, a.device, b.device, "device numbers")
-    if a.mode != b.mode:
-        yield _found(Cause.MODE, f"{a.mode:04o}", f"{b.mode:04o}", _mode_evidence(a.mode, b.mode))
+    if a.mode != b.mode and (is_tar or a.kind is not Kind.SYMLINK):
+        yield _found(Cause.MODE, f"{a.mode:04o}", f"{b.mode:04o}", _mode_evidence(a, b))
     if (a.uid, a.gid) != (b.uid, b.gid):
         yield _found(Cause.OWNER, _owner(a), _owner(b))
     if a.mtime != b.mtime or (is_tar and a.fraction != b.fraction):
@@ -67,7 +67,10 @@ def _owner(entry: Entry) -> str:
     return f"{entry.uid}:{entry.gid}{names}"
 
 
-def _mode_evidence(a: int, b: int) -> str:
+def _mode_evidence(x: Entry, y: Entry) -> str:
+    if x.kind is Kind.SYMLINK:
+        return "of a symbolic link, which Linux always shows as 0777"
+    a, b = x.mode, y.mode
     for umask in _UMASKS:
         if a & ~umask == b:
             return f"B is what umask {umask:03o} leaves of A"
@@ -119,8 +122,10 @@ def encoding_of(a: Entry, b: Entry) -> str:
         return f"names of owners: {_names(a)} | {_names(b)}"
     if a.dialect != b.dialect:
         return f"dialect: {a.dialect} | {b.dialect}"
-    return "header fields without meaning"
+    if a.form != b.form:
+        return f"form: {shown(a.form)} | {shown(b.form)}"
+    return "padding, numbers or the name of an extension"
 
 
 def _names(entry: Entry) -> str:
-    return shown(f"{entry.uname}:{entry.gname}") if entry.uname or entry.gname else "none"
+    return "written" if entry.uname or entry.gname else "none"

@@ -83,9 +83,7 @@ def compare_sqlite(a: bytes, b: bytes) -> tuple[Found, ...] | None:
 
 
 def _found(cause: Cause, inside: str, a: str, b: str, *evidence: str) -> Found:
-    return Found(
-        cause=cause, inside=inside, package="", a=shown(a), b=shown(b), evidence=evidence
-    )
+    return Found(cause=cause, inside=inside, package="", a=shown(a), b=shown(b), evidence=evidence)
 
 
 def _of_row(row: RowDifference) -> Found:
@@ -180,7 +178,10 @@ def _rows(connection: apsw.Connection, table: str) -> Iterator[tuple[str, ...]]:
 
 
 def _compare_rows(
-    table: str, a: Sequence[tuple[str, ...]], b: Sequence[tuple[str, ...]], is_pkg: bool  # noqa: FBT001
+    table: str,
+    a: Sequence[tuple[str, ...]],
+    b: Sequence[tuple[str, ...]],
+    is_pkg: bool,  # noqa: FBT001
 ) -> list[Found]:
     if is_pkg:  # ids follow from the order of insertion
         a, b = _texts(a), _texts(b)

@@ -36,6 +36,8 @@ class Tree:
     """One side: entries and what is known of how they were written."""
 
     table: EntryTable
+    is_tar: bool
+    """Whether flags, attributes and fractions of seconds are known."""
     order: Order | None
     """None where there is no order: a directory, or layers applied one over the other."""
     trailer: str
@@ -77,7 +79,8 @@ class _TreeComparer:
     def __init__(self, a: Tree, b: Tree, collector: Collector, spot: Spot) -> None:
         self._a = a
         self._b = b
-        self._is_tar = a.order is not None and b.order is not None
+        self._is_tar = a.is_tar and b.is_tar
+        self._has_order = a.order is not None and b.order is not None
         self._collector = collector
         self._spot = spot
         self._outcome = TreeOutcome()
@@ -88,7 +91,7 @@ class _TreeComparer:
         self._folders_a, self._folders_b = _FolderWatcher(), _FolderWatcher()
 
     def compare(self) -> TreeOutcome:
-        if self._is_tar:
+        if self._has_order:
             self._positions = array("q", [-1]) * max(self._a.table.added, 1)
         for x, y in merge(self._a.table, self._b.table):
             if x is not None and y is not None:
@@ -96,8 +99,9 @@ class _TreeComparer:
             else:
                 self._single(x, y)
         self._unfold()
-        if self._is_tar:
+        if self._has_order:
             self._order()
+        if self._is_tar:
             self._encoding()
         return self._outcome
 
@@ -149,7 +153,7 @@ class _TreeComparer:
         a, b = x.entry, y.entry
         if self._fold is not None and not self._fold.holds(x):
             self._unfold()
-        if self._is_tar:
+        if self._has_order:
             self._positions[a.ordinal] = b.ordinal
             self._folders_a.watch(a)
             self._folders_b.watch(b)
@@ -181,6 +185,8 @@ class _TreeComparer:
             return []
         other = self._a.table.get(first_b)
         same_group = other is not None and _first_name(other.entry) == first_a
+        if same_group and not self._has_order:
+            return []
         return [
             Found(
                 cause=Cause.ORDER if same_group else Cause.LINK,
@@ -227,7 +233,7 @@ class _TreeComparer:
             f"{count} entries, {writing}, e.g. {self._examples[writing]}"
             for writing, count in sorted(self._writings.items())
         ]
-        if self._a.trailer != self._b.trailer:
+        if self._has_order and self._a.trailer != self._b.trailer:
             evidence.append(f"end of archive: {self._a.trailer} | {self._b.trailer}")
         if evidence:
             found = Found(

@@ -33,12 +33,15 @@ if TYPE_CHECKING:
 _MAX_NAME: Final = 120
 _UNSAFE_RE: Final = re.compile(r"[^\w.+@%=,:~ -]")
 
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeptFile:
     """A differing file that lies in the workplace, and what was found of it."""
 
     relative: str
     """Path below `A` and `B`."""
+    is_unexplained: bool
+    """Whether no cause was found for all of it."""
     result: FileResult
 
 
@@ -151,7 +154,8 @@ def _not_looked(a: Entry, b: Entry) -> Found:
 
 
 def _role(spot: Spot) -> str:
-    return _safe("/".join(filter(None, (spot.image, spot.platform, spot.layer))))
+    image = spot.image.partition(" | ")[0]
+    return _safe("/".join(filter(None, (image, spot.platform, spot.layer))) or "files")
 
 
 def _safe(path: str) -> str:
@@ -182,7 +186,8 @@ def _compare(
             path.touch()
             collector.problem(f"{spot.layer}: {entry.path}: its content could not be read")
     a, b = paths
-    for found in compare_files(a, b, context):
+    findings = compare_files(a, b, context)
+    for found in findings:
         collector.add(Level.CONTENT, spot, found, path=pair.a.path)
     excerpt = make_excerpt(a, b)
     result = FileResult(
@@ -194,22 +199,11 @@ def _compare(
         excerpt_by="built-in" if excerpt.lines else "",
         truncated=excerpt.truncated,
     )
-    workplace.kept.append(KeptFile(relative=pair.relative, result=result))
+    is_unexplained = any(found.cause is Cause.UNKNOWN for found in findings)
+    workplace.kept.append(
+        KeptFile(relative=pair.relative, is_unexplained=is_unexplained, result=result)
+    )
 
 
 def _blob(entry: Entry) -> Blob:
     return Blob(digest=f"sha256:{entry.digest}", size=entry.size, media_type="")
-
-
-def remove(workplace: Workplace, kept: KeptFile) -> None:
-    """Remove both contents of a file."""
-    for side in ("A", "B"):
-        path = workplace.root / side / kept.relative
-        path.unlink(missing_ok=True)
-        _remove_empty(path.parent, workplace.root)
-
-
-def _remove_empty(folder: Path, root: Path) -> None:
-    while folder != root and not any(folder.iterdir()):
-        folder.rmdir()
-        folder = folder.parent

@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,6 +53,8 @@ class Entry:
     """Extended attributes, ACLs and other pax records that carry metadata, sorted."""
     dialect: str
     """`ustar`, `pax`, `gnu`, `v7`; empty for what comes from a directory."""
+    form: str
+    """What else is particular in how the header is written: `pax mtime`, `type bits in mode`."""
     raw: bytes
     """Short digest of the header blocks; empty for what comes from a directory."""
     ordinal: int
@@ -72,7 +74,7 @@ _FIELDS: Final = attrgetter(*(name for name in Entry.__slots__ if name != "kind"
 _NAMES: Final = tuple(name for name in Entry.__slots__ if name != "kind")
 
 
-def entry_to_tuple(entry: Entry) -> tuple[object, ...]:
+def entry_to_tuple(entry: Entry) -> tuple[Any, ...]:
     """Return an entry as a tuple of plain values."""
     return (entry.kind.value, *_FIELDS(entry))
 

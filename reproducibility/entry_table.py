@@ -61,9 +61,7 @@ class EntryTable:
         self._name = name
         self._pending: list[tuple[bytes, bytes]] = []
         self.added = 0
-        connection.execute(
-            f"CREATE TABLE {name} (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID"
-        )
+        connection.execute(f"CREATE TABLE {name} (key BLOB PRIMARY KEY, entry BLOB) WITHOUT ROWID")
 
     def add(self, entry: Entry, *, layer: int = 0) -> None:
         """Add an entry; `layer` says which layer of a merged tree it is from."""

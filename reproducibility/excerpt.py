@@ -43,8 +43,8 @@ def make_excerpt(a: Path, b: Path) -> Excerpt:
         return limit_lines(lines[2:])
     texts = [text_of(c[:_MAX_TEXT]).splitlines()[:_MAX_TEXT_LINES] for c in contents]
     start = max(_common(*texts) - _CONTEXT, 0)  # difflib is slow on long texts
-    parts = [text[start : start + 2 * MAX_LINES] for text in texts]
-    lines = list(difflib.unified_diff(*parts, lineterm="", n=_CONTEXT))
+    left, right = (text[start : start + 2 * MAX_LINES] for text in texts)
+    lines = list(difflib.unified_diff(left, right, lineterm="", n=_CONTEXT))
     cut = max(len(x), len(y)) > _MAX_TEXT or any(
         len(text) > start + 2 * MAX_LINES for text in texts
     )
@@ -64,7 +64,9 @@ def _renumbered(line: str, start: int) -> str:
     match = _HUNK_RE.fullmatch(line)
     if match is None:
         return line
-    return f"@@ -{int(match[1]) + start}{match[2] or ''} +{int(match[3]) + start}{match[4] or ''} @@"
+    return (
+        f"@@ -{int(match[1]) + start}{match[2] or ''} +{int(match[3]) + start}{match[4] or ''} @@"
+    )
 
 
 def _dumps(a: bytes, b: bytes) -> tuple[list[str], list[str]]:
@@ -88,7 +90,7 @@ def _dump(content: bytes, rows: Iterable[int]) -> Iterator[str]:
 
 def limit_lines(lines: Iterable[str]) -> Excerpt:
     """Cut lines and their number; make them valid text."""
-    kept = []
+    kept: list[str] = []
     truncated = False
     for line in lines:
         if len(kept) == MAX_LINES:

@@ -76,12 +76,15 @@ class Agreement(enum.StrEnum):
 
 def text_of(raw: str | bytes) -> str:
     """Return text that any encoder takes: undecodable bytes and lone surrogates are escaped."""
-    if isinstance(raw, str):
-        try:
-            raw = raw.encode("utf-8", "surrogateescape")
-        except UnicodeEncodeError:  # a surrogate that stands for no byte, as JSON can hold
-            raw = raw.encode("utf-8", "backslashreplace")
-    return raw.decode("utf-8", "backslashreplace")
+    data = raw if isinstance(raw, bytes) else _encoded(raw)
+    return data.decode("utf-8", "backslashreplace")
+
+
+def _encoded(text: str) -> bytes:
+    try:
+        return text.encode("utf-8", "surrogateescape")
+    except UnicodeEncodeError:  # a surrogate that stands for no byte, as JSON can hold
+        return text.encode("utf-8", "backslashreplace")
 
 
 def shown(value: object) -> str:
@@ -101,7 +104,7 @@ class Place:
     path: str
 
     def __str__(self) -> str:
-        return " › ".join(filter(None, (self.image, self.platform, self.layer, self.path)))
+        return " > ".join(filter(None, (self.image, self.platform, self.layer, self.path)))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

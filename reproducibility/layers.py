@@ -176,9 +176,7 @@ def _resolve(links: list[Entry], table: EntryTable) -> None:
         is_current = current is not None and current.entry.ordinal == link.ordinal
         if is_current and target is not None and target.entry.kind is Kind.FILE:
             file = target.entry
-            table.replace(
-                replace(link, digest=file.digest, size=file.size, content=file.ordinal)
-            )
+            table.replace(replace(link, digest=file.digest, size=file.size, content=file.ordinal))
 
 
 def _content_digest(entry: Entry, reader: TarStream) -> str:
@@ -216,7 +214,7 @@ class BlobLayer:
             tar_size=size,
             compression=None,
             entries=1,
-            order=Order.BYTES,
+            order=None,
             trailer="",
             problems=(),
         )
@@ -245,6 +243,7 @@ def _plain_file(path: str, size: int, digest: Digest) -> Entry:
         device="",
         attributes=(),
         dialect="",
+        form="",
         raw=b"",
         ordinal=0,
         digest=digest.hex,
@@ -289,7 +288,7 @@ class DirectoryLayer:
             tar_size=total,
             compression=None,
             entries=table.added,
-            order=Order.BYTES,
+            order=None,
             trailer="",
             problems=tuple(problems),
         )
@@ -309,7 +308,7 @@ class DirectoryLayer:
             text = relative.decode("utf-8", "surrogateescape")
             try:
                 status = path.lstat()
-                link = os.fsdecode(os.readlink(path)) if stat.S_ISLNK(status.st_mode) else ""
+                link = os.fsdecode(os.readlink(path)) if stat.S_ISLNK(status.st_mode) else ""  # noqa: PTH115 - verbatim
             except OSError as e:
                 problems.append(f"{self.name}: {text}: {e.strerror}")
                 continue
@@ -348,6 +347,7 @@ def _entry(path: str, status: os.stat_result, link: str, first: str, ordinal: in
         device=f"{os.major(status.st_rdev)},{os.minor(status.st_rdev)}" if is_device else "",
         attributes=(),
         dialect="",
+        form="",
         raw=b"",
         ordinal=ordinal,
         digest="",

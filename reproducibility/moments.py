@@ -175,7 +175,10 @@ def explain_moments(a: str, b: str) -> tuple[Cause, str]:
             return Cause.TIMEZONE, "the same moment in two time zones"
         distance = real
     elif x.zone_name != y.zone_name and abs(distance) <= _ZONES_SPAN:
-        return Cause.TIMEZONE, f"time zones {x.zone_name or 'unnamed'} and {y.zone_name or 'unnamed'}"
+        return (
+            Cause.TIMEZONE,
+            f"time zones {x.zone_name or 'unnamed'} and {y.zone_name or 'unnamed'}",
+        )
     elif x.has_clock and y.has_clock and _is_zone_shift(distance):
         return Cause.TIMEZONE, f"exactly {format_distance(distance)} apart, as time zones are"
     if not distance:

@@ -1,4 +1,4 @@
-"""In which order are these names: sorted by bytes, by a locale, per directory, backwards, not at all.
+"""The order of names: sorted by bytes, by a locale, per directory, backwards, or not at all.
 
 The language's own collation is not asked (a report must not depend on the locales that a machine
 has); the keys below imitate what sorting under common locales does to plain names:
@@ -97,7 +97,9 @@ class OrderWatcher:
         if previous is None:
             return
         self._candidates = [
-            (order, key) for order, key in self._candidates if not key(previous) > key(name)  # type: ignore[operator]
+            (order, key)
+            for order, key in self._candidates
+            if not key(previous) > key(name)  # type: ignore[operator]
         ]
         self._is_reverse = self._is_reverse and _bytes(previous) >= _bytes(name)  # type: ignore[operator]
 

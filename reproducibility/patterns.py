@@ -1,4 +1,4 @@
-"""Words of a text that a builder's surroundings leave in it: moments, paths, identities, random names.
+"""Words that a builder's surroundings leave in a text: moments, paths, identities, random names.
 
 `tokenise` cuts a line into plain text and such words. Two lines whose plain texts are equal differ
 in words alone, and the kind of those words is the cause.
@@ -59,7 +59,10 @@ class Token(NamedTuple):
 _PATH_CHARACTER: Final = r"[\w.+@%~=,:-]"
 _KINDS: Final[tuple[tuple[Word, str], ...]] = (
     (Word.TIME, TIME),
-    (Word.UUID, r"(?<![0-9a-fA-F-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-f-])"),
+    (
+        Word.UUID,
+        r"(?<![0-9a-fA-F-])[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}(?![0-9a-f-])",
+    ),
     (Word.HEX, r"(?<![0-9a-zA-Z])(?:[0-9a-f]{32,}|[0-9A-F]{32,})(?![0-9a-zA-Z])"),
     (Word.PATH, rf"(?<![\w./])/(?:{_PATH_CHARACTER}+/)*{_PATH_CHARACTER}+"),
     (Word.IDENTITY, r"(?<![\w.@-])[\w.+-]+@[\w][\w.-]*"),
@@ -90,7 +93,7 @@ def tokenise(line: str, surroundings: Surroundings) -> list[Token]:
     recogniser = _recogniser(surroundings.paths, surroundings.identities)
     for match in recogniser.finditer(line):
         tokens.append(Token(Word.TEXT, line[end : match.start()]))
-        tokens.append(Token(Word(match.lastgroup), match[0]))
+        tokens.append(Token(Word(match.lastgroup or Word.TEXT), match[0]))
         end = match.end()
     tokens.append(Token(Word.TEXT, line[end:]))
     return tokens

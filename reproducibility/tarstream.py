@@ -196,11 +196,19 @@ class TarStream:
                 sorted((k, v) for k, v in pax.items() if k not in _FIELDS and k not in _WRITING)
             ),
             dialect=dialect,
+            form=_form(info, pax),
             raw=self._headers.digest()[:_RAW],
             ordinal=ordinal,
             digest="",
             content=ordinal,
         )
+
+
+def _form(info: tarfile.TarInfo, pax: Mapping[str, str]) -> str:
+    words = [f"pax {name}" for name in sorted(pax)]
+    if info.mode & ~0o7777:
+        words.append("type bits in mode")
+    return ", ".join(words) or "plain"
 
 
 def _parse(block: bytes) -> tarfile.TarInfo:

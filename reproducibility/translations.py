@@ -9,20 +9,25 @@ from __future__ import annotations
 import re
 from typing import Final
 
-_ENGLISH: Final = frozenset(
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_ENGLISH: Final = _words(
     "jan feb mar apr may jun jul aug sep oct nov dec january february march april june july august"
     " september october november december mon tue wed thu fri sat sun monday tuesday wednesday"
-    " thursday friday saturday sunday".split()
+    " thursday friday saturday sunday"
 )
-_OTHERS: Final = frozenset(
+_OTHERS: Final = _words(
     "jaan veebr märts mai juuni juuli sept okt nov dets jaanuar veebruar aprill august september"
     " oktoober november detsember esmaspäev teisipäev kolmapäev neljapäev reede laupäev pühapäev"
-    " oca şub nis haz tem ağu eyl eki kas ara ocak şubat mart nisan mayıs haziran temmuz ağustos"
-    " eylül ekim kasım aralık pzt sal çar per cum cmt paz pazartesi salı çarşamba perşembe cuma"
-    " cumartesi pazar".split()
+    " oca şub nis haz tem ağu eyl eki kas ara ocak şubat mart nisan mayıs haziran temmuz ağustos"  # noqa: RUF001
+    " eylül ekim kasım aralık pzt sal çar per cum cmt paz pazartesi salı çarşamba perşembe cuma"  # noqa: RUF001
+    " cumartesi pazar"
 )
 _WORD_RE: Final = re.compile(r"[^\W\d_]+")
-_DOTS: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})
+_DOTS: Final = str.maketrans({"ı": "i", "İ": "i", "I": "i"})  # noqa: RUF001
 _DOTTED: Final = frozenset("ıİ")
 
 

@@ -132,7 +132,7 @@ class Maker:
         }
         if subject is not None:
             document["subject"] = {
-                "mediaType": subject.media_type,
+                "mediaType": str(subject.media_type),
                 "digest": str(subject.digest),
                 "size": subject.size,
             }

@@ -128,6 +128,7 @@ class RegistryServer:
         self.host = ""
         self.url = ""
         self.counter = 0
+        self.any_fault: Fault | None = None
 
     def repository(self, path: str) -> Repository:
         return self.repositories.setdefault(path, Repository())
@@ -138,6 +139,10 @@ class RegistryServer:
         self.faults.append(fault)
         return fault
 
+    def fault_at(self, number: int, **what: object) -> None:
+        """Have something go wrong with the request of that number, counted from now."""
+        self.any_fault = Fault("", "", **{**what, "skip": number})  # type: ignore[arg-type]
+
     def requests(self, method: str, pattern: str = "") -> list[Seen]:
         """Return the requests of a kind that came."""
         return [s for s in self.seen if s.method == method and re.search(pattern, s.path)]
@@ -147,8 +152,11 @@ class RegistryServer:
         return sum(s.received for s in self.seen if "/blobs/uploads/" in s.path)
 
     def matching(self, seen: Seen, target: str) -> Fault | None:
-        for fault in self.faults:
-            if fault.method == seen.method and fault.times and re.search(fault.pattern, target):
+        for fault in filter(None, (self.any_fault, *self.faults)):
+            is_meant = fault is self.any_fault or (
+                fault.method == seen.method and re.search(fault.pattern, target)
+            )
+            if is_meant and fault.times:
                 if fault.skip:
                     fault.skip -= 1
                     continue

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Any
 
-import jsonschema
+import jsonschema  # type: ignore[import-untyped]
 import msgspec
 import pytest
 
@@ -54,7 +54,7 @@ def refusal(text: str = "", base: str = MINIMAL) -> str:
 # ---------------------------------------------------------------- values
 
 
-def test_a_minimal_declaration():
+def test_a_minimal_declaration() -> None:
     """Everything else has its default."""
     d = parse()
     assert (d.output, d.name, d.compression.algorithm) == (
@@ -67,12 +67,12 @@ def test_a_minimal_declaration():
 
 
 @pytest.mark.parametrize("path", DECLARATIONS, ids=lambda path: path.name)
-def test_the_declarations_of_this_project_are_valid(path):
+def test_the_declarations_of_this_project_are_valid(path: Path) -> None:
     """Those in the root."""
     assert parse_declaration(path.read_bytes()).images
 
 
-def test_levels_have_defaults_within_bounds():
+def test_levels_have_defaults_within_bounds() -> None:
     """By algorithm."""
     for algorithm, level in DEFAULT_LEVELS.items():
         low, high = LEVELS[Algorithm(algorithm)]
@@ -81,7 +81,7 @@ def test_levels_have_defaults_within_bounds():
     assert Compression(level=3).effective_level == 3
 
 
-def test_images_are_ordered_parents_first():
+def test_images_are_ordered_parents_first() -> None:
     """Else as in the file; a release may take some only, and gets their ancestors."""
     images = '[images.c]\nparent = "b"\n[images.a]\n[images.b]\nparent = "static"\n'
     d = parse(images)
@@ -90,7 +90,7 @@ def test_images_are_ordered_parents_first():
     assert parse(images, some).image_order("15.0") == ("static", "b")
 
 
-def test_files_may_belong_to_some_releases():
+def test_files_may_belong_to_some_releases() -> None:
     """All where absent."""
     files = """
 [[images.static.files]]
@@ -110,7 +110,7 @@ releases = []
     assert [applies(f, "14.3") for f in (a, b, c)] == [True, False, False]
 
 
-def test_every_tree_of_directories_has_its_place():
+def test_every_tree_of_directories_has_its_place() -> None:
     """The choices of `mtree` are the keys of MTREE_PLACES."""
     choices = json_schema()["$defs"]["Image"]["properties"]["mtree"]["items"]["enum"]
     assert sorted(choices) == sorted(MTREE_PLACES)
@@ -147,8 +147,10 @@ def test_every_tree_of_directories_has_its_place():
         (
             "[[images.static.accounts]]\nxyzzy = 1\n",
             MINIMAL,
-            "images.static.accounts[0].xyzzy: unknown key; known: name, uid, gid, groups, comment,"
-            " home, shell",
+            (
+                "images.static.accounts[0].xyzzy: unknown key;"
+                " known: name, uid, gid, groups, comment, home, shell"
+            ),
         ),
         (
             '[[images.static.skip]]\nreasons = "x"\n',
@@ -157,12 +159,12 @@ def test_every_tree_of_directories_has_its_place():
         ),
     ],
 )
-def test_an_unknown_key_names_the_nearest(text, base, message):
+def test_an_unknown_key_names_the_nearest(text: str, base: str, message: str) -> None:
     """At any depth."""
     assert refusal(text, base) == message
 
 
-def test_free_tables_take_any_key():
+def test_free_tables_take_any_key() -> None:
     """Labels, annotations and environment are the user's."""
     d = parse('env = { ANY_THING = "1" }\nlabels = { "a.b" = "c" }\nannotations = { x = "y" }\n')
     assert d.images["static"].env == {"ANY_THING": "1"}
@@ -198,12 +200,12 @@ def test_free_tables_take_any_key():
         ),
     ],
 )
-def test_a_wrong_type_has_its_place(text, base, message):
+def test_a_wrong_type_has_its_place(text: str, base: str, message: str) -> None:
     """As msgspec says it, with the path inside the document."""
     assert refusal(text, base).startswith(message)
 
 
-def test_what_is_no_toml_is_refused():
+def test_what_is_no_toml_is_refused() -> None:
     """Nor UTF-8."""
     assert refusal(base="format = ").startswith("not TOML: ")
     with pytest.raises(DeclarationError, match=r"^not UTF-8 at byte 1$"):
@@ -404,7 +406,7 @@ CHECKS = {
 
 
 @pytest.mark.parametrize("case", CHECKS)
-def test_each_check_has_its_message(case):
+def test_each_check_has_its_message(case: str) -> None:
     """With the key at fault."""
     text, base, message = CHECKS[case]
     assert refusal(text, base).startswith(message)
@@ -413,18 +415,35 @@ def test_each_check_has_its_message(case):
 @pytest.mark.parametrize(
     "url", ["https://a/b", "http://a", "pkg+https://a", "pkg+http://a", "file:a", "file:///a"]
 )
-def test_protocols_of_repositories(url):
+def test_protocols_of_repositories(url: str) -> None:
     """As pkg spells them, and `file:` relative to the declaration."""
-    assert parse(base=MINIMAL.replace("https://example.org/${ABI}", url)).repositories["base"]
+    d = parse(base=MINIMAL.replace("https://example.org/${ABI}", url))
+    assert d.repositories["base"].url == url
 
 
-def test_signature_types():
+def test_signature_types() -> None:
     """Each with what it needs."""
-    assert parse(base=_repository("signature_type = 'pubkey'", "pubkey = 'k'"))
-    assert parse(base=_repository("signature_type = 'none'", "allow_unsigned = true"))
+    parse(base=_repository("signature_type = 'pubkey'", "pubkey = 'k'"))
+    parse(base=_repository("signature_type = 'none'", "allow_unsigned = true"))
 
 
-def test_a_bracket_is_no_pattern():
+def test_scripts_and_triggers_can_be_passed_over() -> None:
+    """By the digest of a script's text or the path of a trigger, with a reason."""
+    text = f"""
+[[images.static.skip]]
+digest = "sha256:{"0" * 64}"
+reason = "no fonts"
+[[images.static.skip]]
+trigger = "/usr/share/pkg/triggers/x.ucl"
+reason = "no mime types"
+"""
+    assert [skip.reason for skip in parse(text).images["static"].skip] == [
+        "no fonts",
+        "no mime types",
+    ]
+
+
+def test_a_bracket_is_no_pattern() -> None:
     """/bin/[ is a file of FreeBSD-runtime, and may be taken elsewhere."""
     text = _file("package = 'FreeBSD-runtime'", "paths = ['/bin/[']", "to = '/bin/test'")
     assert parse(text).images["static"].files[0].to == "/bin/test"
@@ -448,7 +467,7 @@ def test_a_bracket_is_no_pattern():
         ("/a\nb/*", ["/a\nb/c\nd"], ["/a"]),
     ],
 )
-def test_patterns_of_paths(pattern, matches, others):
+def test_patterns_of_paths(pattern: str, matches: Any, others: Any) -> None:
     """`*` and `?` stay within a component, `**` crosses them."""
     regex = pattern_regex(pattern)
     assert [p for p in (*matches, *others) if regex.fullmatch(p)] == matches
@@ -457,7 +476,7 @@ def test_patterns_of_paths(pattern, matches, others):
 # ---------------------------------------------------------------- the schema
 
 
-def test_the_published_schema_is_that_of_the_types():
+def test_the_published_schema_is_that_of_the_types() -> None:
     """Regenerate with `python -c "from pipeline.declaration import ..."`, as the message says."""
     want = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     assert SCHEMA.read_text("utf-8") == want, (
@@ -474,7 +493,7 @@ def _validator() -> Any:
 
 
 @pytest.mark.parametrize("path", DECLARATIONS, ids=lambda path: path.name)
-def test_the_schema_accepts_the_declarations_of_this_project(path):
+def test_the_schema_accepts_the_declarations_of_this_project(path: Path) -> None:
     """What we can read, an editor does not underline."""
     _validator().validate(tomllib.loads(path.read_text("utf-8")))
 
@@ -493,7 +512,7 @@ def test_the_schema_accepts_the_declarations_of_this_project(path):
     ],
     ids=str,
 )
-def test_the_schema_refuses_unknown_keys(place):
+def test_the_schema_refuses_unknown_keys(place: Any) -> None:
     """In every table."""
     text = (
         MINIMAL
@@ -511,7 +530,7 @@ def test_the_schema_refuses_unknown_keys(place):
         _validator().validate(document)
 
 
-def test_every_key_of_the_schema_is_explained():
+def test_every_key_of_the_schema_is_explained() -> None:
     """By its own description, or that of what it holds; these few explain themselves."""
     obvious = {
         *("compression", "repositories", "releases", "images", "files", "accounts"),
@@ -524,15 +543,10 @@ def test_every_key_of_the_schema_is_explained():
             assert "description" in json.dumps(value) or key in obvious, f"{table}.{key}"
 
 
-def test_values_cannot_be_changed():
+def test_values_cannot_be_changed() -> None:
     """A declaration that exists has been checked."""
     d = parse()
     with pytest.raises(AttributeError):
         d.output = "elsewhere"  # type: ignore[misc]
-    assert all(
-        issubclass(value, msgspec.Struct) and value.__struct_config__.frozen
-        for value in vars(module).values()
-        if isinstance(value, type)
-        and issubclass(value, msgspec.Struct)
-        and value is not msgspec.Struct
-    )
+    tables = [v for v in vars(module).values() if isinstance(v, type) and v is not msgspec.Struct]
+    assert all(v.__struct_config__.frozen for v in tables if issubclass(v, msgspec.Struct))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pickle
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -58,8 +58,8 @@ ALL = sorted(set(subclasses(PipelineError)), key=lambda kind: kind.__name__)
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_an_error_survives_another_process(kind):
-    """doit -n 2 hands errors from one process to another by pickling them."""
+def test_an_error_survives_another_process(kind: Any) -> None:
+    """With -n 2, doit hands errors from one process to another by pickling them."""
     error = example(kind)
     copy = pickle.loads(pickle.dumps(error))
     assert type(copy) is kind
@@ -69,7 +69,7 @@ def test_an_error_survives_another_process(kind):
 
 
 @pytest.mark.parametrize("kind", ALL)
-def test_an_error_is_one_line_and_may_have_a_hint(kind):
+def test_an_error_is_one_line_and_may_have_a_hint(kind: Any) -> None:
     """Lower case, no full stop; what to do is apart."""
     error = example(kind)
     assert "\n" not in str(error)
@@ -77,14 +77,14 @@ def test_an_error_is_one_line_and_may_have_a_hint(kind):
     assert kind.__doc__
 
 
-def test_every_class_of_the_module_is_a_pipeline_error():
+def test_every_class_of_the_module_is_a_pipeline_error() -> None:
     """So that one `except` at the top of a task catches them all."""
     named = {value for value in vars(errors).values() if isinstance(value, type)}
     assert named == set(ALL)
     assert len(ALL) > 25
 
 
-def test_blame_decides_the_branch():
+def test_blame_decides_the_branch() -> None:
     """Their bytes, their trust, the request, the network."""
     assert issubclass(FormatError, ValueError)
     assert issubclass(DigestMismatchError, VerificationError)
@@ -103,7 +103,7 @@ def test_blame_decides_the_branch():
         ("", "", ""),
     ],
 )
-def test_contexts_are_built_while_unwinding(context, outer, want):
+def test_contexts_are_built_while_unwinding(context: str, outer: str, want: str) -> None:
     """Names are joined by dots, positions are not."""
     error = LockfileError("m", context=context)
     assert error.within(outer) is error
@@ -111,19 +111,19 @@ def test_contexts_are_built_while_unwinding(context, outer, want):
     assert str(error) == (f"{want}: m" if want else "m")
 
 
-def test_the_document_comes_first():
+def test_the_document_comes_first() -> None:
     """A file name is no key."""
     assert str(FormatError("m", context="a.b").in_document("x.json")) == "x.json: a.b: m"
     assert str(FormatError("m").in_document("x.json")) == "x.json: m"
 
 
-def test_a_mismatch_says_got_and_want():
+def test_a_mismatch_says_got_and_want() -> None:
     """The values are kept for whoever explains."""
     error = DigestMismatchError("layer", got="1", want="2")
     assert (str(error), error.got, error.want) == ("layer: got 1, want 2", "1", "2")
 
 
-def test_causes_are_pairs():
+def test_causes_are_pairs() -> None:
     """Of a requirement and who has it."""
     error = UnsatisfiedError("m", causes=[("libx", "a"), ("a", None)])
     assert error.causes == (("libx", "a"), ("a", None))
@@ -133,21 +133,21 @@ def test_causes_are_pairs():
 @pytest.mark.parametrize(
     ("stderr", "last"), [("a\nb\n\n", "b"), ("", "no message"), ("  \n", "no message")]
 )
-def test_a_command_shows_the_last_line_of_its_complaint(stderr, last):
+def test_a_command_shows_the_last_line_of_its_complaint(stderr: str, last: str) -> None:
     """The rest is there for whoever looks."""
     error = CommandError(["skopeo", "copy"], 1, stderr)
     assert str(error) == f"skopeo: exit status 1: {last}"
     assert (error.argv, error.status, error.stderr) == (("skopeo", "copy"), 1, stderr)
 
 
-def test_network_errors_carry_their_codes():
+def test_network_errors_carry_their_codes() -> None:
     """Whoever retries needs them."""
     assert str(HttpError("u", 404)) == "u: HTTP status 404"
     assert str(TooLargeError("u", 9)) == "u: longer than the limit of 9 bytes"
     assert (RegistryError("m").status, RegistryError("m").code) == (0, "")
 
 
-def test_a_report_is_the_hint():
+def test_a_report_is_the_hint() -> None:
     """Where the differences are explained."""
     error = NotReproducibleError("m", differences=["a", "b"], report="out/report.html")
     assert (error.hint, error.differences) == ("see out/report.html", ("a", "b"))

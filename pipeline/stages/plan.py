@@ -104,13 +104,13 @@ def check_lock(declaration: Declaration, lock: Lock, *, what: str) -> None:
 
 def _difference(got: object, want: object, where: str) -> str:
     if isinstance(got, dict) and isinstance(want, dict):
-        for key in [*want, *(k for k in got if k not in want)]:
-            if key not in got:
-                return f"{where}.{key} is new"
-            if key not in want:
-                return f"{where}.{key} is gone"
-            if got[key] != want[key]:
-                return _difference(got[key], want[key], f"{where}.{key}")
+        first = (k for k in (*want, *got) if k not in got or k not in want or got[k] != want[k])
+        key = next(first)
+        if key not in got:
+            return f"{where}.{key} is new"
+        if key not in want:
+            return f"{where}.{key} is gone"
+        return _difference(got[key], want[key], f"{where}.{key}")
     return f"{where} is now {want!r}, was {got!r}"
 
 

@@ -6,7 +6,7 @@ import gzip
 import struct
 import zlib
 from itertools import pairwise
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import deflate
 import pytest
@@ -58,18 +58,40 @@ GOLDEN = [
     GOLDEN,
     ids=[f"{algorithm}-{level}-{len(data)}" for algorithm, level, data, _ in GOLDEN],
 )
-def test_golden_bytes(algorithm, level, data, digest):
+def test_golden_bytes(algorithm: Algorithm, level: int, data: bytes, digest: str) -> None:
     """A change here is a new output format (docs/FORMAT.md, section Compression)."""
     assert unpinned_encoder(algorithm) is None, "this machine's encoder is not the pinned one"
     assert Digest.of(compress(data, algorithm, level)).hex == digest
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.ZSTD, Algorithm.GZIP])
-def test_bytes_do_not_depend_on_workers(algorithm):
+def test_bytes_do_not_depend_on_workers(algorithm: Algorithm) -> None:
     """Rules 1 and 2: a machine with more cores gives the same bytes."""
     want = compress(LARGE, algorithm, 1, workers=1)
     for workers in (0, 2, 4, 7):
         assert compress(LARGE, algorithm, 1, workers=workers) == want, workers
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "level", "asked", "given"),
+    [
+        (Algorithm.ZSTD, 3, 64, 13),
+        (Algorithm.ZSTD, 9, 64, 6),
+        (Algorithm.ZSTD, 9, 2, 2),
+        (Algorithm.ZSTD, 19, 64, 1),
+        (Algorithm.GZIP, 9, 64, 8),
+        (Algorithm.GZIP, 9, 0, 1),
+    ],
+)
+def test_threads_are_as_many_as_fit_into_memory(
+    algorithm: Algorithm, level: int, asked: int, given: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rule 3: a machine with 64 cores needs no more memory than others."""
+    seen = []
+    for name in ("_ZstdWriter", "_GzipWriter"):
+        monkeypatch.setattr(compression, name, lambda _sink, _level, n, *_: seen.append(n))
+    open_compressor(Memory(), algorithm, level=level, workers=asked, size=0)
+    assert seen == [given]
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.ZSTD, Algorithm.GZIP])
@@ -85,7 +107,7 @@ def test_bytes_do_not_depend_on_workers(algorithm):
     ],
     ids=lambda cuts: f"{len(cuts)}-{cuts[0]}",
 )
-def test_bytes_do_not_depend_on_chunks(algorithm, cuts):
+def test_bytes_do_not_depend_on_chunks(algorithm: Algorithm, cuts: Any) -> None:
     """How the content arrives does not matter."""
     assert compress(LARGE, algorithm, 1, cuts=cuts) == compress(LARGE, algorithm, 1)
 
@@ -93,21 +115,21 @@ def test_bytes_do_not_depend_on_chunks(algorithm, cuts):
 @pytest.mark.parametrize(
     "size", [0, 1, GZIP_MEMBER - 1, GZIP_MEMBER, GZIP_MEMBER + 1, 4 * GZIP_MEMBER, len(LARGE)]
 )
-def test_other_decoders_read_it(size):
-    """zstd as one frame, gzip as a multi-member stream, none as it is."""
+def test_other_decoders_read_it(size: int) -> None:
+    """Read zstd as one frame, gzip as a multi-member stream, none as it is."""
     data = LARGE[:size]
     assert zstandard.ZstdDecompressor().decompress(compress(data, Algorithm.ZSTD, 3)) == data
     assert gzip.decompress(compress(data, Algorithm.GZIP, 6)) == data
     assert compress(data, Algorithm.NONE, 0, cuts=(size // 2,)) == data
 
 
-def test_zstd_frame_has_its_size_and_no_checksum():
+def test_zstd_frame_has_its_size_and_no_checksum() -> None:
     """Rule 1."""
     frame = zstandard.get_frame_parameters(compress(SMALL, Algorithm.ZSTD, 3))
     assert (frame.content_size, frame.has_checksum, frame.dict_id) == (len(SMALL), False, 0)
 
 
-def test_zstd_refuses_another_length_than_announced():
+def test_zstd_refuses_another_length_than_announced() -> None:
     """`size` is exact; a caller that gets it wrong is a bug that must not pass."""
     compressor = open_compressor(Memory(), Algorithm.ZSTD, level=3, workers=1, size=10)
     compressor.write(b"only nine")
@@ -115,7 +137,7 @@ def test_zstd_refuses_another_length_than_announced():
         compressor.close()
 
 
-def test_gzip_members_hold_a_mebibyte_and_a_neutral_header():
+def test_gzip_members_hold_a_mebibyte_and_a_neutral_header() -> None:
     """Rule 2: no name, time 0, OS 255; each member has exactly GZIP_MEMBER bytes of input."""
     raw = compress(LARGE, Algorithm.GZIP, 6)
     sizes = []
@@ -134,28 +156,28 @@ def zlib_member(raw: bytes) -> tuple[bytes, bytes]:
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.XZ, Algorithm.BZIP2])
-def test_layers_are_not_written_in_other_formats(algorithm):
+def test_layers_are_not_written_in_other_formats(algorithm: Algorithm) -> None:
     """OCI has no media type for them."""
     with pytest.raises(ValueError, match="layers are not written as"):
         open_compressor(Memory(), algorithm, level=1, workers=1, size=0)
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.ZSTD, Algorithm.GZIP])
-def test_every_level_that_may_be_declared_works(algorithm):
+def test_every_level_that_may_be_declared_works(algorithm: Algorithm) -> None:
     """LEVELS is what the declaration is checked against."""
     low, high = LEVELS[algorithm]
     sizes = [len(compress(SMALL[:50_000], algorithm, level)) for level in (low, high)]
     assert sizes[1] < sizes[0] < 50_000
 
 
-def test_encoders_are_named_as_provenance_records_them():
+def test_encoders_are_named_as_provenance_records_them() -> None:
     """Name and version."""
     versions = encoder_versions()
     assert versions["gzip"] == f"deflate {deflate.__version__}"
     assert versions["zstd"].startswith("zstd 1.")
 
 
-def test_another_encoder_is_reported(monkeypatch):
+def test_another_encoder_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Other versions may give other bytes; whoever builds is told."""
     monkeypatch.setattr(compression, "ZSTD_VERSION", (1, 4, 0))
     monkeypatch.setattr(compression, "GZIP_ENCODER", "deflate 0.1.0")
@@ -165,7 +187,7 @@ def test_another_encoder_is_reported(monkeypatch):
 
 
 @pytest.mark.parametrize("algorithm", [Algorithm.ZSTD, Algorithm.GZIP])
-def test_detect_knows_our_own_output(algorithm):
+def test_detect_knows_our_own_output(algorithm: Algorithm) -> None:
     """Magic numbers."""
     assert detect(compress(b"x", algorithm, 1)[:6]) is algorithm
     assert detect(b"") is Algorithm.NONE

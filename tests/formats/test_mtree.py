@@ -54,25 +54,27 @@ def lines(*entries: Entry) -> list[str]:
 # ---------------------------------------------------------------- to_spec
 
 
-def test_each_kind_of_entry_has_its_keywords_in_order():
+def test_each_kind_of_entry_has_its_keywords_in_order() -> None:
     """Rules 1 to 3 and 5."""
     assert lines(L, F, D) == [
         "#mtree",
         "./bin type=dir mode=0755 uname=root gname=wheel time=1.0",
-        "./bin/cat type=file mode=4555 uid=0 gid=5 size=3 time=1700000000.0"
-        f" sha256digest={F.digest} flags=schg,uarch tags=package=FreeBSD-runtime",
+        (
+            "./bin/cat type=file mode=4555 uid=0 gid=5 size=3 time=1700000000.0"
+            f" sha256digest={F.digest} flags=schg,uarch tags=package=FreeBSD-runtime"
+        ),
         "./bin/l type=link mode=0777 uname=\\303\\251 gid=0 time=0.0 link=../a\\040b",
     ]
 
 
-def test_entries_are_sorted_by_the_bytes_of_the_path():
+def test_entries_are_sorted_by_the_bytes_of_the_path() -> None:
     """Rule 1: not by locale, and `/` is a byte like others."""
     paths = ["a/b", "a-b", "a", "a.b", "B", "é", "z", "\udcff"]
     got = [line.split()[0] for line in lines(*(replace(D, path=p) for p in paths))[1:]]
     assert got == ["./B", "./a", "./a-b", "./a.b", "./a/b", "./z", "./\\303\\251", "./\\377"]
 
 
-def test_hard_links_are_numbered_in_order_of_appearance():
+def test_hard_links_are_numbered_in_order_of_appearance() -> None:
     """Rule 4: equal inode, nlink the number of names in the spec."""
     spec = lines(
         replace(F, path="z", inode=7),
@@ -90,14 +92,14 @@ def test_hard_links_are_numbered_in_order_of_appearance():
     ]
 
 
-def test_a_lone_hard_link_becomes_a_plain_file():
+def test_a_lone_hard_link_becomes_a_plain_file() -> None:
     """Rule 4: a layer may hold only one of the names."""
     (entry,) = number_links([replace(F, inode=5)])
     assert entry == F
     assert "inode" not in lines(entry)[1]
 
 
-def test_numbering_links_twice_changes_nothing():
+def test_numbering_links_twice_changes_nothing() -> None:
     """It is a normal form."""
     once = number_links([replace(F, path=p, inode=i) for p, i in (("a", 3), ("b", 1), ("c", 3))])
     assert number_links(once) == once
@@ -107,7 +109,7 @@ def test_numbering_links_twice_changes_nothing():
 # ---------------------------------------------------------------- parse_spec
 
 
-def test_parse_is_the_inverse_of_to_spec():
+def test_parse_is_the_inverse_of_to_spec() -> None:
     """Both ways, for every kind."""
     entries = (
         D,
@@ -157,7 +159,7 @@ def test_parse_is_the_inverse_of_to_spec():
         ("./a\\777 type=dir mode=0755 uid=0 gid=0 time=0.0", "got escape b'\\\\777', want at most"),
     ],
 )
-def test_errors_of_a_spec_have_the_line(line, message):
+def test_errors_of_a_spec_have_the_line(line: str, message: str) -> None:
     """FormatError with `line N` as its context."""
     data = f"#mtree\n./ok type=dir mode=0755 uid=0 gid=0 time=0.0\n{line}\n".encode()
     with pytest.raises(FormatError) as caught:
@@ -166,28 +168,28 @@ def test_errors_of_a_spec_have_the_line(line, message):
     assert caught.value.message.startswith(message)
 
 
-def test_a_spec_starts_with_its_signature():
-    """libarchive wants it, and so do we."""
-    with pytest.raises(FormatError, match="^got no #mtree line, want a spec$"):
+def test_a_spec_starts_with_its_signature() -> None:
+    """As libarchive wants it."""
+    with pytest.raises(FormatError, match=r"^got no #mtree line, want a spec$"):
         parse_spec(b"./a type=dir\n")
 
 
-def test_a_spec_that_has_been_cut_short_is_refused():
+def test_a_spec_that_has_been_cut_short_is_refused() -> None:
     with pytest.raises(FormatError, match="cut short"):
         parse_spec(to_spec([D])[:-1])
 
 
-def test_a_spec_is_bounded(monkeypatch):
+def test_a_spec_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody else's spec may be large."""
     monkeypatch.setattr(mtree, "_MAX_SPEC", 10)
-    with pytest.raises(FormatError, match="^spec of 11 bytes, want at most 10$"):
+    with pytest.raises(FormatError, match=r"^spec of 11 bytes, want at most 10$"):
         parse_spec(b"#mtree\n./a ")
 
 
 # ---------------------------------------------------------------- names
 
 
-def test_every_byte_survives():
+def test_every_byte_survives() -> None:
     """Rule 2: vis(3) and back, alone and next to digits."""
     for value in range(256):
         for raw in (bytes([value]), bytes([value]) + b"1", b"a" + bytes([value]) * 2 + b"77"):
@@ -196,7 +198,7 @@ def test_every_byte_survives():
             assert all(0x21 <= c <= 0x7E for c in encoded)
 
 
-def test_only_what_must_be_is_escaped():
+def test_only_what_must_be_is_escaped() -> None:
     """Graphic ASCII stays, but for what fnmatch(3) and mtree(5) give a meaning."""
     graphic = bytes(range(0x21, 0x7F))
     kept = bytes(c for c in graphic if encode_name(bytes([c])) == bytes([c]))
@@ -215,15 +217,15 @@ def test_only_what_must_be_is_escaped():
         (rb"\\040", rb"\040"),
     ],
 )
-def test_other_writers_escapes_are_understood(text, raw):
+def test_other_writers_escapes_are_understood(text: bytes, raw: bytes) -> None:
     """VIS_CSTYLE, as NetBSD's mtree -c writes."""
     assert decode_name(text) == raw
 
 
 @pytest.mark.parametrize("text", [rb"\x41", rb"\400", rb"\9", rb"\M-a", rb"\^A", rb"\12"])
-def test_unknown_escapes_are_refused(text):
+def test_unknown_escapes_are_refused(text: bytes) -> None:
     """Guessing would rename a file."""
-    with pytest.raises(FormatError, match="^got escape"):
+    with pytest.raises(FormatError, match=r"^got escape"):
         decode_name(text)
 
 
@@ -243,8 +245,8 @@ ALL_NAMES = [bytes([b, 0x31]) for b in range(1, 256) if b != ord("/")]
 """Every byte that a name may have, before a digit."""
 
 
-def test_names_that_mtree_writes_are_read(tmp_path):
-    """mtree -c escapes with vis(3), VIS_CSTYLE; its `\\M-x` and `\\^x` are not C-style: refused."""
+def test_names_that_mtree_writes_are_read(tmp_path: Path) -> None:
+    r"""NetBSD's mtree -c: vis(3), VIS_CSTYLE; its `\M-x` and `\^x` are not C-style: refused."""
     names = [n for n in ALL_NAMES if 0x20 <= n[0] < 0x7F or n[0] in b"\a\b\f\n\r\t\v"]
     _touch(tmp_path / "t", names)
     made = subprocess.run(
@@ -255,8 +257,8 @@ def test_names_that_mtree_writes_are_read(tmp_path):
     assert _names(made) == set(names)
 
 
-def test_names_that_we_write_are_read_by_mtree(tmp_path):
-    """mtree -f finds every file; Debian's takes `*`, `?`, `[` for patterns even when escaped."""
+def test_names_that_we_write_are_read_by_mtree(tmp_path: Path) -> None:
+    """NetBSD's mtree -f finds every file; Debian's takes `*`, `?`, `[` for patterns even when escaped."""
     names = [n for n in ALL_NAMES if n[0] not in b"*?["]
     _touch(tmp_path / "t", names)
     spec = [b"./" + encode_name(name) + b" type=file\n" for name in names]
@@ -269,8 +271,8 @@ def test_names_that_we_write_are_read_by_mtree(tmp_path):
     assert (checked.returncode, checked.stdout) == (0, b"")
 
 
-def test_names_that_we_write_are_read_by_bsdtar(tmp_path):
-    """libarchive reads every name and writes it as we do."""
+def test_names_that_we_write_are_read_by_bsdtar(tmp_path: Path) -> None:
+    """Every name, and libarchive writes it as we do."""
     spec = [b"./" + encode_name(name) + b" type=file\n" for name in sorted(ALL_NAMES)]
     (tmp_path / "spec").write_bytes(b"#mtree\n" + b"".join(spec))
     listed = subprocess.run(
@@ -312,7 +314,7 @@ DIST = b"""#
 """
 
 
-def test_a_dist_file_is_read_in_its_order():
+def test_a_dist_file_is_read_in_its_order() -> None:
     """Comments, blank lines, tabs, /set, /unset, `..`; the top is the empty path."""
     got = {d.path: d for d in parse_dist(DIST)}
     assert list(got) == ["", "bin", "tmp", "usr", "usr/home", "usr/Дir x", "usr/plain"]
@@ -325,19 +327,19 @@ def test_a_dist_file_is_read_in_its_order():
     assert (got["usr/plain"].user, got["usr/plain"].group, got["usr/plain"].keep) == ("", "", False)
 
 
-def test_a_directory_that_occurs_again_counts_once():
+def test_a_directory_that_occurs_again_counts_once() -> None:
     """The last description stands, at the place of the first."""
     got = parse_dist(b"a mode=0700\n..\nb mode=0755\n..\na mode=0711\n    c mode=0750\n")
     assert [(d.path, d.mode) for d in got] == [("a", 0o711), ("b", 0o755), ("a/c", 0o750)]
 
 
-def test_set_nochange_is_inherited():
+def test_set_nochange_is_inherited() -> None:
     """Keywords of /set hold for what follows, this one as well."""
     got = parse_dist(b"/set nochange mode=0755\na\n..\n/unset nochange\nb\n")
     assert [d.keep for d in got] == [True, False]
 
 
-def test_a_backslash_joins_lines():
+def test_a_backslash_joins_lines() -> None:
     """mtree(5): as in a makefile; line numbers go on counting."""
     assert parse_dist(b"a mode=0700 \\\n    uname=bin\n")[0].user == "bin"
     with pytest.raises(FormatError) as caught:
@@ -365,7 +367,7 @@ def test_a_backslash_joins_lines():
         (b"/set mode=0755\n" + b"d\n" * 65, 66, "directories nested deeper than 64"),
     ],
 )
-def test_errors_of_a_dist_file_have_the_line(data, line, message):
+def test_errors_of_a_dist_file_have_the_line(data: bytes, line: int, message: str) -> None:
     """FormatError with `line N` as its context."""
     with pytest.raises(FormatError) as caught:
         parse_dist(data)
@@ -386,8 +388,8 @@ def _golden_dist_files() -> dict[str, bytes]:
     }
 
 
-def test_the_dist_files_of_a_package_are_read_as_mtree_reads_them(tmp_path):
-    """mtree -C rewrites a hierarchical file to full paths: the same directories, modes, owners."""
+def test_the_dist_files_of_a_package_are_read_as_mtree_reads_them(tmp_path: Path) -> None:
+    """Its mtree -C rewrites a hierarchical file to full paths: the same directories, modes, owners."""
     program = require_program("mtree")
     users = {"root", "uucp", "daemon", "man", "news", "bin", "unbound", "ntpd", "auditdistd"}
     (tmp_path / "master.passwd").write_text(

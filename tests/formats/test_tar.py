@@ -10,7 +10,7 @@ import io
 import os
 import subprocess
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -34,7 +34,7 @@ from tests.programs import require_program
 if TYPE_CHECKING:
     from pathlib import Path
 
-PLAIN = {"mode": 0o644, "uid": 0, "gid": 0, "mtime": 0}
+PLAIN: dict[str, Any] = {"mode": 0o644, "uid": 0, "gid": 0, "mtime": 0}
 
 
 def members(data: bytes) -> list[Member]:
@@ -62,7 +62,7 @@ def records(raw: bytes) -> list[tuple[bytes, bytes]]:
 # ---------------------------------------------------------------- rule 1: ustar where it can
 
 
-def test_a_plain_entry_is_one_ustar_block():
+def test_a_plain_entry_is_one_ustar_block() -> None:
     """Rules 1 and 4: no names of owners, device numbers zero."""
     got = header(b"bin/cat", REGULAR, mode=0o4555, uid=12, gid=0o777, mtime=1_700_000_000, size=99)
     want = raw_header(
@@ -84,7 +84,7 @@ def test_a_plain_entry_is_one_ustar_block():
     ("kind", "name", "link"),
     [(DIRECTORY, b"usr/", b""), (SYMLINK, b"l", b"../t"), (HARDLINK, b"h", b"bin/cat")],
 )
-def test_links_and_directories_have_no_content(kind, name, link):
+def test_links_and_directories_have_no_content(kind: bytes, name: bytes, link: bytes) -> None:
     """The size is 0, the target is in linkname."""
     member = only(header(name, kind, link=link, **PLAIN))
     assert (member.kind, member.name, member.link, member.size) == (
@@ -112,7 +112,9 @@ N100 = b"n" * 100
     ],
     ids=["100", "100-slash", "102", "256", "first-slash", "second-slash", "directory-256"],
 )
-def test_long_names_are_split_at_the_first_slash_that_works(name, prefix, short):
+def test_long_names_are_split_at_the_first_slash_that_works(
+    name: bytes, prefix: bytes, short: bytes
+) -> None:
     """Rule 1; as tarfile and GNU tar do."""
     raw = header(name, REGULAR, **PLAIN)
     assert len(raw) == 512
@@ -134,7 +136,7 @@ def test_long_names_are_split_at_the_first_slash_that_works(name, prefix, short)
     ],
     ids=["101", "prefix-156", "name-101", "directory-101", "root", "utf-8", "bytes"],
 )
-def test_names_that_ustar_cannot_hold_are_pax_records(name):
+def test_names_that_ustar_cannot_hold_are_pax_records(name: bytes) -> None:
     """Rule 1: neither ASCII nor short enough."""
     raw = header(name, REGULAR, **PLAIN)
     assert records(raw)[-1] == (b"path", name)
@@ -142,7 +144,7 @@ def test_names_that_ustar_cannot_hold_are_pax_records(name):
 
 
 @pytest.mark.parametrize("link", [b"l" * 101, "Ünï".encode(), b"\xff"])
-def test_targets_that_ustar_cannot_hold_are_pax_records(link):
+def test_targets_that_ustar_cannot_hold_are_pax_records(link: bytes) -> None:
     """Rule 1, of link targets: there is no prefix for them."""
     raw = header(b"l", SYMLINK, link=link, **PLAIN)
     assert records(raw)[-1] == (b"linkpath", link)
@@ -160,7 +162,9 @@ def test_targets_that_ustar_cannot_hold_are_pax_records(link):
         ("size", 0o77777777777, 8 << 30),
     ],
 )
-def test_numbers_that_ustar_cannot_hold_are_pax_records(field, fits, exceeds):
+def test_numbers_that_ustar_cannot_hold_are_pax_records(
+    field: str, fits: int, exceeds: int
+) -> None:
     """Rule 1: the header then has the nearest value it can hold, and 0 as size."""
     assert len(header(b"f", REGULAR, **(PLAIN | {field: fits}))) == 512
     raw = header(b"f", REGULAR, **(PLAIN | {field: exceeds}))
@@ -173,7 +177,7 @@ def test_numbers_that_ustar_cannot_hold_are_pax_records(field, fits, exceeds):
     assert int(raw[-512:][start:end], 8) == nearest
 
 
-def test_file_flags_are_a_pax_record():
+def test_file_flags_are_a_pax_record() -> None:
     """Rule 1: `SCHILY.fflags`, as star, bsdtar and podman on FreeBSD read it."""
     raw = header(b"f", REGULAR, fflags=b"schg,uarch", **PLAIN)
     assert records(raw) == [(b"SCHILY.fflags", b"schg,uarch")]
@@ -183,7 +187,7 @@ def test_file_flags_are_a_pax_record():
 # ---------------------------------------------------------------- rules 2 to 4
 
 
-def test_binary_names_are_announced():
+def test_binary_names_are_announced() -> None:
     """Rule 2: `hdrcharset=BINARY` comes before what is not UTF-8, and only then."""
     raw = header(b"\xff", SYMLINK, link="é".encode(), **PLAIN)
     assert [key for key, _ in records(raw)] == [b"hdrcharset", b"path", b"linkpath"]
@@ -193,7 +197,7 @@ def test_binary_names_are_announced():
     assert b"hdrcharset" not in dict(records(header("é".encode(), REGULAR, **PLAIN)))
 
 
-def test_records_have_one_order():
+def test_records_have_one_order() -> None:
     """Rule 3."""
     raw = header(
         b"\xff",
@@ -218,7 +222,7 @@ def test_records_have_one_order():
     ]
 
 
-def test_the_extended_header_is_neutral():
+def test_the_extended_header_is_neutral() -> None:
     """Rule 3: nothing of the entry shows in it."""
     raw = header(b"\xc3\xa9", REGULAR, mode=0o4755, uid=5, gid=6, mtime=7)
     body = pax_record(b"path", b"\xc3\xa9")
@@ -229,7 +233,7 @@ def test_the_extended_header_is_neutral():
     assert raw[1024:1124].rstrip(b"\0") == b"__"
 
 
-def test_record_lengths_count_themselves():
+def test_record_lengths_count_themselves() -> None:
     """The length of a record includes its own digits."""
     for size in range(1, 1200):
         value = b"v" * size
@@ -238,10 +242,10 @@ def test_record_lengths_count_themselves():
         assert raw[512 : 512 + len(want)] == want, size
 
 
-def test_padding_fills_the_last_block():
+def test_padding_fills_the_last_block() -> None:
     """And is nothing where the block is full."""
     assert [len(padding(n)) for n in (0, 1, 511, 512, 513)] == [0, 511, 1, 0, 511]
-    assert END == bytes(1024)
+    assert bytes(1024) == END
 
 
 @pytest.mark.parametrize(
@@ -261,7 +265,9 @@ def test_padding_fills_the_last_block():
         (b"a", b"", (0, 0, 0, 0), "schg", False),
     ],
 )
-def test_is_plain_never_promises_too_much(name, link, numbers, fflags, plain):
+def test_is_plain_never_promises_too_much(
+    name: bytes, link: bytes, numbers: Any, fflags: str, plain: bool
+) -> None:
     """It may say no to what fits in one block, never yes to what does not."""
     uid, gid, size, mtime = numbers
     assert is_plain(name, link, numbers, fflags) is plain
@@ -337,14 +343,14 @@ def _tarfiles(entries: list[tuple[bytes, bytes, bytes, bytes]], form: int) -> by
     return out.getvalue()
 
 
-def test_simple_archives_are_those_of_tarfile_ustar():
+def test_simple_archives_are_those_of_tarfile_ustar() -> None:
     """Byte for byte but for device numbers; tarfile fills the last record with zeros."""
     ours, theirs = _ours(SIMPLE), _tarfiles(SIMPLE, tarfile.USTAR_FORMAT)
     assert _comparable(ours) == _comparable(theirs)[: len(ours)]
     assert not any(theirs[len(ours) :])
 
 
-def test_pax_archives_are_those_of_tarfile_pax():
+def test_pax_archives_are_those_of_tarfile_pax() -> None:
     """The same records in the same order; tarfile's extended header has mode 0."""
     entries = [
         *SIMPLE[:4],
@@ -357,7 +363,7 @@ def test_pax_archives_are_those_of_tarfile_pax():
     assert _comparable(ours) == _comparable(_tarfiles(entries, tarfile.PAX_FORMAT))[: len(ours)]
 
 
-def test_simple_archives_are_those_of_gnu_tar(tmp_path):
+def test_simple_archives_are_those_of_gnu_tar(tmp_path: Path) -> None:
     """GNU tar --format=ustar with numeric owners writes exactly our bytes."""
     program = require_program("tar")
     (tmp_path / "bin").mkdir()
@@ -418,7 +424,7 @@ def _tree(root: Path) -> None:
         ("bsdtar", "paxr"),
     ],
 )
-def test_archives_of_real_programs_are_read(program, form, tmp_path):
+def test_archives_of_real_programs_are_read(program: str, form: str, tmp_path: Path) -> None:
     """GNU long names, pax records with sub-second times: all that libarchive and GNU tar write."""
     path = require_program(program)
     root = tmp_path / "root"
@@ -444,7 +450,7 @@ def test_archives_of_real_programs_are_read(program, form, tmp_path):
             assert member.mtime == int(path_.stat().st_mtime)
 
 
-def test_archives_of_tarfile_are_read_in_every_format():
+def test_archives_of_tarfile_are_read_in_every_format() -> None:
     """The inverse holds with a writer that is not ours."""
     entries = [*SIMPLE, (b"n" * 120, SYMLINK, b"t" * 130, b""), ("é".encode(), REGULAR, b"", b"x")]
     for form in (tarfile.GNU_FORMAT, tarfile.PAX_FORMAT):
@@ -456,7 +462,7 @@ def test_archives_of_tarfile_are_read_in_every_format():
 # ---------------------------------------------------------------- reading content
 
 
-def test_content_is_read_once_or_skipped():
+def test_content_is_read_once_or_skipped() -> None:
     """What is not read is skipped, also in the middle."""
     data = b""
     for name, content in ((b"a", b"A" * 700), (b"b", b"B" * 512), (b"c", b""), (b"d", b"D")):
@@ -472,7 +478,7 @@ def test_content_is_read_once_or_skipped():
     assert got == {"a": b"AAA", "c": b"", "d": b"D"}
 
 
-def test_chunks_are_bounded(monkeypatch):
+def test_chunks_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Content of any size comes in pieces of CHUNK."""
     monkeypatch.setattr(tar, "CHUNK", 1000)
     data = header(b"a", REGULAR, size=2500, **PLAIN) + padded(b"x" * 2500) + END
@@ -491,7 +497,7 @@ class _Drip:
         return self._file.read(min(size, 100))
 
 
-def test_a_source_may_give_less_than_asked():
+def test_a_source_may_give_less_than_asked() -> None:
     """Short reads are not the end."""
     data = _ours(SIMPLE)
     reader = TarReader(_Drip(data))
@@ -499,18 +505,18 @@ def test_a_source_may_give_less_than_asked():
     assert contents == [content for *_, content in SIMPLE]
 
 
-def test_trailing_zeros_are_the_last_record():
+def test_trailing_zeros_are_the_last_record() -> None:
     """GNU tar fills a record of 20 blocks; up to 1 MiB of zeros is accepted."""
     plain = header(b"a", REGULAR, **PLAIN)
     assert len(members(plain + END + bytes(1 << 20))) == 1
-    with pytest.raises(ArchiveError, match="^data after the end of the archive$"):
+    with pytest.raises(ArchiveError, match=r"^data after the end of the archive$"):
         members(plain + END + bytes((1 << 20) + 1))
 
 
 # ---------------------------------------------------------------- reading what others write
 
 
-def test_fields_of_a_member():
+def test_fields_of_a_member() -> None:
     """Names of owners are kept, without judgement; type NUL is a regular file (old ustar)."""
     raw = raw_header(
         b"a",
@@ -538,7 +544,7 @@ def test_fields_of_a_member():
     )
 
 
-def test_empty_numeric_fields_are_zero():
+def test_empty_numeric_fields_are_zero() -> None:
     """Some writers leave them blank."""
     assert only(raw_header(b"a", b"5", uid=b" " * 8, mtime=bytes(12))).mtime == 0
 
@@ -552,12 +558,12 @@ def test_empty_numeric_fields_are_zero():
         (b"\x80" + b"\xff" * 11, (1 << 88) - 1),
     ],
 )
-def test_base_256_numbers_are_read(raw, value):
+def test_base_256_numbers_are_read(raw: bytes, value: int) -> None:
     """GNU's extension for what octal cannot hold, two's complement."""
     assert only(raw_header(b"a", b"5", mtime=raw)).mtime == value
 
 
-def test_pax_records_override_the_header():
+def test_pax_records_override_the_header() -> None:
     """Every field that a record may carry; fractions of seconds are cut off."""
     raw = pax_header(
         pax_record(b"path", b"new name"),
@@ -582,17 +588,17 @@ def test_pax_records_override_the_header():
     assert member.pax == (("VENDOR.key", "kept"),)
 
 
-def test_a_pax_size_overrides_the_header():
+def test_a_pax_size_overrides_the_header() -> None:
     """The content is as long as the record says."""
     raw = pax_header(pax_record(b"size", b"3")) + raw_header(b"a", b"0", 0) + padded(b"abc") + END
     reader = TarReader(io.BytesIO(raw))
     assert [reader.read() for _ in reader] == [b"abc"]
 
 
-def test_gnu_long_names_are_read_and_pax_wins():
+def test_gnu_long_names_are_read_and_pax_wins() -> None:
     """Type L and K as GNU tar writes them; a pax record is more exact."""
     name, link = b"n" * 300, b"l" * 200
-    gnu = {"magic": b"ustar  \0"}
+    gnu: dict[str, Any] = {"magic": b"ustar  \0"}
     long = raw_header(b"././@LongLink", b"L", 301, **gnu) + padded(name + b"\0")
     target = raw_header(b"././@LongLink", b"K", 201, **gnu) + padded(link + b"\0")
     member = only(long + target + raw_header(b"n", b"2", link=b"l", **gnu))
@@ -602,7 +608,7 @@ def test_gnu_long_names_are_read_and_pax_wins():
     assert only(long + pax + raw_header(b"n", b"0", **gnu)).name == "pax"
 
 
-def test_gnu_headers_have_no_prefix():
+def test_gnu_headers_have_no_prefix() -> None:
     """GNU keeps other things in the prefix field."""
     assert only(raw_header(b"a", prefix=b"junk", magic=b"ustar  \0")).name == "a"
     assert only(raw_header(b"a", prefix=b"dir")).name == "dir/a"
@@ -696,8 +702,8 @@ REFUSED = {
     "pax digits": (pax_header(pax_record(b"mtime", b"9" * 21)) + OK_, "got pax mtime "),
     "pax fraction": (pax_header(pax_record(b"mtime", b"1.x")) + OK_, "got pax mtime '1.x'"),
     "pax arabic": (
-        pax_header(pax_record(b"mtime", "١".encode())) + OK_,
-        "got pax mtime '١', want a number",
+        pax_header(pax_record(b"mtime", "\u0661".encode())) + OK_,
+        "got pax mtime '\u0661', want a number",
     ),
     "record too long": (pax_header(b"30 path=abc\n") + OK_, "malformed pax record"),
     "record too short": (pax_header(b"9 path=abc\n") + OK_, "malformed pax record"),
@@ -712,7 +718,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_no_package_needs_is_refused(case):
+def test_what_no_package_needs_is_refused(case: str) -> None:
     """Each with ArchiveError and what is wrong, never another exception."""
     data, message = REFUSED[case]
     with pytest.raises(ArchiveError) as caught:
@@ -723,7 +729,7 @@ def test_what_no_package_needs_is_refused(case):
 _NEEDS_END = {case for case in REFUSED if case.startswith(("pax", "record", "two", "octal"))}
 
 
-def test_unknown_types_are_left_to_the_caller():
+def test_unknown_types_are_left_to_the_caller() -> None:
     """Devices, FIFOs and contiguous files come out as what they are."""
     assert [only(raw_header(b"a", kind)).kind for kind in (b"3", b"4", b"6", b"7", b"Z")] == [
         b"3",

@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -30,6 +30,7 @@ from pipeline.oci.validate import validate_layout
 from tests.elsewhere import ROOT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from pipeline.host.store import Blob
@@ -83,7 +84,7 @@ def image(store: Store, name: str = "a") -> tuple[Descriptor, tuple[Blob, ...]]:
     return descriptor_of(index, MediaType.INDEX), blobs
 
 
-def test_a_published_image_is_a_valid_layout(layout, store):
+def test_a_published_image_is_a_valid_layout(layout: PublishedLayout, store: Store) -> None:
     """All blobs, `oci-layout`, and an index.json that names it."""
     descriptor, blobs = image(store)
     layout.publish("freebsd-a:15.0", descriptor, blobs)
@@ -96,7 +97,7 @@ def test_a_published_image_is_a_valid_layout(layout, store):
         assert f.read() == store.read(blobs[1].digest)
 
 
-def test_several_images_share_a_layout(layout, store):
+def test_several_images_share_a_layout(layout: PublishedLayout, store: Store) -> None:
     """Sorted by name; publishing one again changes nothing."""
     for name in ("b", "a", "c"):
         layout.publish(name, *image(store, name))
@@ -107,7 +108,9 @@ def test_several_images_share_a_layout(layout, store):
     assert validate_layout(layout) == ()
 
 
-def test_an_edit_of_the_layout_never_reaches_the_store(layout, store):
+def test_an_edit_of_the_layout_never_reaches_the_store(
+    layout: PublishedLayout, store: Store
+) -> None:
     """Blobs are copies."""
     descriptor, blobs = image(store)
     layout.publish("a", descriptor, blobs)
@@ -115,7 +118,7 @@ def test_an_edit_of_the_layout_never_reaches_the_store(layout, store):
     assert all(store.verify(blob.digest) for blob in blobs)
 
 
-def test_holds_says_whether_all_of_it_is_there(layout, store):
+def test_holds_says_whether_all_of_it_is_there(layout: PublishedLayout, store: Store) -> None:
     """The reference to this very image, and every blob."""
     descriptor, blobs = image(store)
     assert not layout.holds("a", descriptor, blobs)
@@ -143,7 +146,9 @@ def _edit_and_restore(path: Path) -> None:
     ids=["edited", "edited-with-old-mtime", "emptied", "deleted"],
 )
 @pytest.mark.parametrize("which", range(4))
-def test_a_damaged_blob_is_noticed_and_replaced(damage, which, layout, store):
+def test_a_damaged_blob_is_noticed_and_replaced(
+    damage: Callable[..., Any], which: int, layout: PublishedLayout, store: Store
+) -> None:
     """It is made anew, not trusted."""
     descriptor, blobs = image(store)
     layout.publish("a", descriptor, blobs)
@@ -154,7 +159,9 @@ def test_a_damaged_blob_is_noticed_and_replaced(damage, which, layout, store):
     assert validate_layout(layout) == ()
 
 
-def test_a_touched_blob_is_hashed_and_kept(layout, store, monkeypatch):
+def test_a_touched_blob_is_hashed_and_kept(
+    layout: PublishedLayout, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And not hashed again once that is remembered."""
     descriptor, blobs = image(store)
     layout.publish("a", descriptor, blobs)
@@ -167,7 +174,9 @@ def test_a_touched_blob_is_hashed_and_kept(layout, store, monkeypatch):
 
 
 @pytest.mark.parametrize("content", [b"", b"[]", b"{", b'{"a":[1]}', b"\xff"])
-def test_a_damaged_memory_is_no_memory(content, layout, store):
+def test_a_damaged_memory_is_no_memory(
+    content: bytes, layout: PublishedLayout, store: Store
+) -> None:
     """Everything is hashed again."""
     descriptor, blobs = image(store)
     layout.publish("a", descriptor, blobs)
@@ -179,8 +188,12 @@ def test_a_damaged_memory_is_no_memory(content, layout, store):
 
 
 @pytest.mark.parametrize("name", ["index.json", "oci-layout"])
-@pytest.mark.parametrize("content", [None, b"", b"{}", b'{"manifests":[{}]}', b'{"manifests":[1]}', b"x"])
-def test_a_damaged_index_or_header_is_made_anew(name, content, layout, store):
+@pytest.mark.parametrize(
+    "content", [None, b"", b"{}", b'{"manifests":[{}]}', b'{"manifests":[1]}', b"x"]
+)
+def test_a_damaged_index_or_header_is_made_anew(
+    name: str, content: bytes | None, layout: PublishedLayout, store: Store
+) -> None:
     """Whatever somebody did to it."""
     descriptor, blobs = image(store)
     layout.publish("a", descriptor, blobs)
@@ -193,20 +206,22 @@ def test_a_damaged_index_or_header_is_made_anew(name, content, layout, store):
     assert validate_layout(layout) == ()
 
 
-def test_a_directory_without_index_has_no_references(tmp_path):
+def test_a_directory_without_index_has_no_references(tmp_path: Path) -> None:
     """Nothing has been published yet."""
     assert Layout(tmp_path / "nowhere").references() == {}
 
 
-@pytest.mark.parametrize("content", [b"{}", b'{"manifests":{}}', b'{"manifests":[{}]}', b'{"manifests":[1]}', b"x"])
-def test_a_broken_index_is_an_error_for_a_reader(content, tmp_path):
+@pytest.mark.parametrize(
+    "content", [b"{}", b'{"manifests":{}}', b'{"manifests":[{}]}', b'{"manifests":[1]}', b"x"]
+)
+def test_a_broken_index_is_an_error_for_a_reader(content: bytes, tmp_path: Path) -> None:
     """Read access does not repair."""
     (tmp_path / "index.json").write_bytes(content)
     with pytest.raises(LayoutError):
         Layout(tmp_path).references()
 
 
-def test_an_image_can_be_withdrawn(layout, store):
+def test_an_image_can_be_withdrawn(layout: PublishedLayout, store: Store) -> None:
     """Only its reference goes; once gone it is no error."""
     layout.withdraw("a")
     for name in ("a", "b"):
@@ -217,7 +232,7 @@ def test_an_image_can_be_withdrawn(layout, store):
     assert validate_layout(layout) == ()
 
 
-def test_prune_removes_what_nobody_refers_to(layout, store):
+def test_prune_removes_what_nobody_refers_to(layout: PublishedLayout, store: Store) -> None:
     """Other references, their blobs, and whatever else lies among the blobs."""
     for name in ("a", "bb"):
         layout.publish(name, *image(store, name))
@@ -231,14 +246,16 @@ def test_prune_removes_what_nobody_refers_to(layout, store):
     assert layout.holds("a", image(store, "a")[0], blobs)
 
 
-def test_prune_of_nothing_leaves_an_empty_layout(layout):
+def test_prune_of_nothing_leaves_an_empty_layout(layout: PublishedLayout) -> None:
     """It is made if it is not there."""
     layout.prune(["a"])
     assert layout.references() == {}
     assert validate_layout(layout) == ()
 
 
-def test_remove_takes_only_what_is_a_layout(layout, store, tmp_path):
+def test_remove_takes_only_what_is_a_layout(
+    layout: PublishedLayout, store: Store, tmp_path: Path
+) -> None:
     """`output` may have been set to a directory with other things in it."""
     layout.publish("a", *image(store))
     layout.remove()
@@ -250,7 +267,7 @@ def test_remove_takes_only_what_is_a_layout(layout, store, tmp_path):
     assert (other / "precious").is_dir()
 
 
-def test_processes_that_publish_at_once_lose_nothing(layout, store):
+def test_processes_that_publish_at_once_lose_nothing(layout: PublishedLayout, store: Store) -> None:
     """index.json is read, changed and replaced under a lock."""
     code = """
 import sys, pathlib
@@ -269,5 +286,5 @@ for name in sys.argv[3:]:
         for mine in names
     ]
     assert [process.wait() for process in processes] == [0, 0, 0]
-    assert list(layout.references()) == sorted(sum(names, []))
+    assert list(layout.references()) == sorted(name for mine in names for name in mine)
     assert validate_layout(layout) == ()

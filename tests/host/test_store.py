@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -24,6 +25,9 @@ from pipeline.host.store import (
     write_atomically,
 )
 from tests.elsewhere import ROOT
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 INPUTS = {"archive": "sha256:1", "code": "x"}
 
@@ -52,7 +56,7 @@ def run(code: str, *arguments: object) -> subprocess.Popen[str]:
 # ---------------------------------------------------------------- blobs
 
 
-def test_a_blob_has_its_digest_as_its_name(store):
+def test_a_blob_has_its_digest_as_its_name(store: Store) -> None:
     """blobs/sha256/<two digits>/<digest>, read-only."""
     blob = store.put(b"hello")
     assert blob == Blob(digest=Digest.of(b"hello"), size=5)
@@ -67,7 +71,7 @@ def test_a_blob_has_its_digest_as_its_name(store):
     assert blob.to_dict() == {"digest": str(blob.digest), "size": 5}
 
 
-def test_putting_the_same_bytes_twice_writes_once(store):
+def test_putting_the_same_bytes_twice_writes_once(store: Store) -> None:
     """The second time the file stays as it is."""
     first = store.put(b"hello")
     inode = store.path(first.digest).stat().st_ino
@@ -75,7 +79,7 @@ def test_putting_the_same_bytes_twice_writes_once(store):
     assert store.path(first.digest).stat().st_ino == inode
 
 
-def test_an_edited_blob_is_not_believed_because_of_its_name(store):
+def test_an_edited_blob_is_not_believed_because_of_its_name(store: Store) -> None:
     """`put` hashes what is there; otherwise a memo would record the edit as true."""
     blob = store.put(b"hello")
     path = store.path(blob.digest)
@@ -85,7 +89,7 @@ def test_an_edited_blob_is_not_believed_because_of_its_name(store):
     assert store.read(blob.digest) == b"hello"
 
 
-def test_verify_removes_what_is_wrong(store):
+def test_verify_removes_what_is_wrong(store: Store) -> None:
     """A blob whose digest no longer fits is no blob."""
     blob = store.put(b"hello")
     assert store.verify(blob.digest)
@@ -96,7 +100,7 @@ def test_verify_removes_what_is_wrong(store):
     assert not store.verify(blob.digest)
 
 
-def test_remove_forgets_a_blob(store):
+def test_remove_forgets_a_blob(store: Store) -> None:
     """Twice is no error."""
     blob = store.put(b"hello")
     store.remove(blob.digest)
@@ -104,7 +108,7 @@ def test_remove_forgets_a_blob(store):
     assert not store.has(blob.digest)
 
 
-def test_blobs_are_listed_sorted(store):
+def test_blobs_are_listed_sorted(store: Store) -> None:
     """An empty store has none."""
     assert list(iterate_blobs(store.root)) == []
     digests = sorted(store.put(b"%d" % i).digest.hex for i in range(20))
@@ -114,7 +118,7 @@ def test_blobs_are_listed_sorted(store):
 # ---------------------------------------------------------------- writing
 
 
-def test_a_writer_names_its_content_at_the_end(store):
+def test_a_writer_names_its_content_at_the_end(store: Store) -> None:
     """Until then it is a temporary file of this process."""
     with store.writer() as writer:
         writer.write(b"hel")
@@ -127,22 +131,20 @@ def test_a_writer_names_its_content_at_the_end(store):
     assert len(files(store.root)) == 1
 
 
-def test_a_writer_that_does_not_commit_leaves_nothing(store):
+def test_a_writer_that_does_not_commit_leaves_nothing(store: Store) -> None:
     """Also when it is left by an exception."""
-    with pytest.raises(KeyError), store.writer() as writer:
+    with pytest.raises(KeyError), store.writer() as writer:  # noqa: PT012
         writer.write(b"x" * 100)
         raise KeyError
     assert files(store.root) == []
 
 
-def test_content_that_is_not_wanted_is_refused(store):
+def test_content_that_is_not_wanted_is_refused(store: Store) -> None:
     """A download is compared before it gets its name."""
-    with (
-        pytest.raises(DigestMismatchError, match=r"^x\.pkg: got sha256:"),
-        store.writer() as writer,
-    ):
+    with store.writer() as writer:
         writer.write(b"hello")
-        writer.commit(want=Digest.of(b"other"), what="x.pkg")
+        with pytest.raises(DigestMismatchError, match=r"^x\.pkg: got sha256:"):
+            writer.commit(want=Digest.of(b"other"), what="x.pkg")
     assert files(store.root) == []
 
 
@@ -158,7 +160,7 @@ KILLED = {
 
 
 @pytest.mark.parametrize("where", KILLED)
-def test_sigkill_leaves_no_lie_and_the_next_run_sweeps(where, store):
+def test_sigkill_leaves_no_lie_and_the_next_run_sweeps(where: str, store: Store) -> None:
     """At any instant: no file under a final name; temporary files of the dead are removed."""
     code = "import sys, pathlib\nfrom pipeline.host.store import Store\n"
     process = run(code + "s = Store(pathlib.Path(sys.argv[1]))\n" + KILLED[where], store.root)
@@ -175,7 +177,7 @@ def test_sigkill_leaves_no_lie_and_the_next_run_sweeps(where, store):
     assert files(store.root) == [str(path.relative_to(store.root)) for path in names]
 
 
-def test_sweeping_spares_what_is_being_written(store):
+def test_sweeping_spares_what_is_being_written(store: Store) -> None:
     """Another process, or this one, may be at work."""
     code = "import sys, pathlib\nfrom pipeline.host.store import Store\n"
     code += "with Store(pathlib.Path(sys.argv[1])).writer():\n print('up', flush=True); import time; time.sleep(60)"
@@ -194,7 +196,7 @@ def test_sweeping_spares_what_is_being_written(store):
     assert [name.partition("/")[0] for name in files(store.root)] == ["blobs"]
 
 
-def test_two_processes_may_write_the_same_blob(store):
+def test_two_processes_may_write_the_same_blob(store: Store) -> None:
     """Whoever is last wins, and both had the same bytes."""
     code = """
 import sys, pathlib
@@ -230,6 +232,20 @@ for _ in range(10):
     assert len(files(store.root)) == 2
 
 
+def test_bytes_that_cannot_be_stored_leave_nothing(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last step may fail as well."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EROFS, "read-only")
+
+    monkeypatch.setattr(Path, "replace", fail)
+    with pytest.raises(OSError, match="read-only"):
+        store.put(b"hello")
+    assert files(store.root) == []
+
+
 # ---------------------------------------------------------------- a full disk
 
 FULL = """
@@ -252,14 +268,14 @@ except OSError as e:
 """
 
 
-def test_a_file_size_limit_gives_an_error_and_no_file(store):
+def test_a_file_size_limit_gives_an_error_and_no_file(store: Store) -> None:
     """RLIMIT_FSIZE stands for a full disk; the temporary files are gone as well."""
     out, err = run(FULL, store.root, 1_000_000).communicate()
     assert out.split() == [str(errno.EFBIG)] * 2, err
     assert files(store.root) == []
 
 
-def test_a_full_disk_gives_an_error_and_no_file(tmp_path):
+def test_a_full_disk_gives_an_error_and_no_file(tmp_path: Path) -> None:
     """ENOSPC on a file system of a megabyte, where the tests may mount one."""
     tiny = tmp_path / "tiny"
     tiny.mkdir()
@@ -306,7 +322,7 @@ def edit(path: Path, content: bytes) -> None:
     path.write_bytes(content)
 
 
-def test_what_was_made_is_remembered(store):
+def test_what_was_made_is_remembered(store: Store) -> None:
     """By stage and inputs, across processes."""
     maker = Maker(store)
     record = store.memoise("stage", INPUTS, maker)
@@ -319,12 +335,12 @@ def test_what_was_made_is_remembered(store):
     assert maker.count == 3
 
 
-def test_the_order_of_inputs_does_not_matter(store):
+def test_the_order_of_inputs_does_not_matter(store: Store) -> None:
     """They are keyed by their canonical form."""
     assert store.memo_path("s", {"a": 1, "b": 2}) == store.memo_path("s", {"b": 2, "a": 1})
 
 
-def test_nothing_is_recalled_that_was_not_made(store):
+def test_nothing_is_recalled_that_was_not_made(store: Store) -> None:
     """No memo, no record."""
     assert store.recall("stage", INPUTS) is None
 
@@ -339,7 +355,7 @@ def test_nothing_is_recalled_that_was_not_made(store):
     ],
     ids=["same-size", "longer", "empty", "deleted"],
 )
-def test_a_changed_output_is_made_anew(store, damage):
+def test_a_changed_output_is_made_anew(store: Store, damage: Callable[..., Any]) -> None:
     """Edited or deleted: rebuilt, not trusted."""
     maker = Maker(store)
     digest = store.memoise("stage", INPUTS, maker).outputs["out"].digest
@@ -348,7 +364,7 @@ def test_a_changed_output_is_made_anew(store, damage):
     assert (maker.count, store.read(digest)) == (2, b"out")
 
 
-def test_a_restored_mtime_deceives_nobody(store):
+def test_a_restored_mtime_deceives_nobody(store: Store) -> None:
     """Same size, same inode, same mtime, other content: ctime tells."""
     maker = Maker(store)
     digest = store.memoise("stage", INPUTS, maker).outputs["out"].digest
@@ -369,7 +385,9 @@ def test_a_restored_mtime_deceives_nobody(store):
     assert (maker.count, store.read(digest)) == (2, b"out")
 
 
-def test_a_touched_output_is_hashed_once_and_kept(store, monkeypatch):
+def test_a_touched_output_is_hashed_once_and_kept(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A new mtime, or a copy with another inode, is the same content."""
     maker = Maker(store)
     digest = store.memoise("stage", INPUTS, maker).outputs["out"].digest
@@ -385,7 +403,7 @@ def test_a_touched_output_is_hashed_once_and_kept(store, monkeypatch):
     assert fresh(store).recall("stage", INPUTS) is not None, "the memo was brought up to date"
 
 
-def test_who_is_suspicious_hashes_everything(store, monkeypatch):
+def test_who_is_suspicious_hashes_everything(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stat says: for a file system whose times cannot be trusted."""
     maker = Maker(store)
     monkeypatch.setattr(module, "fingerprint", lambda _path: [1, 2, 3, 4])
@@ -411,7 +429,7 @@ def test_who_is_suspicious_hashes_everything(store, monkeypatch):
         b"\xff",
     ],
 )
-def test_a_damaged_memo_is_no_memo(store, content):
+def test_a_damaged_memo_is_no_memo(store: Store, content: bytes) -> None:
     """It is made anew, as if it had never been."""
     maker = Maker(store)
     store.memoise("stage", INPUTS, maker)
@@ -422,7 +440,7 @@ def test_a_damaged_memo_is_no_memo(store, content):
     assert maker.count == 2
 
 
-def test_a_memo_without_stats_is_checked_by_content(store):
+def test_a_memo_without_stats_is_checked_by_content(store: Store) -> None:
     """Nothing is believed by default."""
     maker = Maker(store)
     digest = store.memoise("stage", INPUTS, maker).outputs["out"].digest
@@ -432,7 +450,7 @@ def test_a_memo_without_stats_is_checked_by_content(store):
     assert digest.hex.encode() + b'":[' in path.read_bytes()
 
 
-def test_a_failed_make_is_not_remembered(store):
+def test_a_failed_make_is_not_remembered(store: Store) -> None:
     """The next run tries again."""
 
     def fail() -> Record:
@@ -447,7 +465,7 @@ def test_a_failed_make_is_not_remembered(store):
 
 
 @pytest.mark.parametrize("umask", [0o022, 0o077, 0o002])
-def test_files_get_the_permissions_of_the_umask(umask, tmp_path):
+def test_files_get_the_permissions_of_the_umask(umask: int, tmp_path: Path) -> None:
     """A temporary file is 0600; what is published is not."""
     code = """
 import sys, pathlib, os
@@ -463,7 +481,9 @@ copy_file(root / "deep" / "a", root / "b")
     assert modes == {0o666 & ~umask}
 
 
-def test_a_failed_write_keeps_the_old_content(tmp_path, monkeypatch):
+def test_a_failed_write_keeps_the_old_content(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """And leaves no temporary file."""
     path = tmp_path / "a"
     write_atomically(path, b"old")
@@ -493,7 +513,7 @@ def _gives_up(*_: object) -> int:
 
 def _fails_halfway() -> object:
     real = os.copy_file_range
-    calls = []
+    calls: list[int] = []
 
     def half(source: int, target: int, count: int) -> int:
         if calls:
@@ -519,7 +539,9 @@ def _gives_little() -> object:
     ids=["as-is", "fails", "gives-up", "fails-halfway", "gives-little"],
 )
 @pytest.mark.parametrize("content", [CONTENT, b""], ids=["content", "empty"])
-def test_copying_falls_back_to_reading_and_writing(way, content, tmp_path, monkeypatch):
+def test_copying_falls_back_to_reading_and_writing(
+    way: Callable[..., Any] | None, content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Some file systems cannot share blocks, and say so in different ways."""
     (tmp_path / "a").write_bytes(content)
     if way is not None:
@@ -528,22 +550,24 @@ def test_copying_falls_back_to_reading_and_writing(way, content, tmp_path, monke
     assert (tmp_path / "deep" / "b").read_bytes() == content
 
 
-def test_copying_works_without_the_system_call(tmp_path, monkeypatch):
-    """macOS and FreeBSD before 13 do not have it."""
+def test_copying_works_without_the_system_call(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On macOS, and on FreeBSD before 13."""
     (tmp_path / "a").write_bytes(CONTENT)
     monkeypatch.delattr(os, "copy_file_range")
     copy_file(tmp_path / "a", tmp_path / "b")
     assert (tmp_path / "b").read_bytes() == CONTENT
 
 
-def test_a_missing_source_leaves_nothing(tmp_path):
+def test_a_missing_source_leaves_nothing(tmp_path: Path) -> None:
     """Not even an empty file."""
     with pytest.raises(FileNotFoundError):
         copy_file(tmp_path / "nowhere", tmp_path / "b")
     assert files(tmp_path) == []
 
 
-def test_hash_file(tmp_path):
+def test_hash_file(tmp_path: Path) -> None:
     """The digest of a file's content."""
     (tmp_path / "a").write_bytes(CONTENT)
     assert hash_file(tmp_path / "a") == Digest.of(CONTENT)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from pipeline.errors import LayoutError
@@ -10,7 +12,7 @@ from pipeline.oci.descriptor import Descriptor, get_descriptors, string_map
 from pipeline.oci.media_type import LAYER_TYPES, MediaType
 from pipeline.oci.platform import GOARCH, Platform
 
-EXAMPLE = {
+EXAMPLE: dict[str, Any] = {
     "mediaType": "application/vnd.oci.image.manifest.v1+json",
     "size": 7682,
     "digest": "sha256:5b0bcabd1ed22e9fb1310cf6c2dec7cdef19f0ad69efa1f392e94a4333501270",
@@ -18,7 +20,7 @@ EXAMPLE = {
 """The first example of descriptor.md."""
 
 
-def test_the_examples_of_the_specification_are_read():
+def test_the_examples_of_the_specification_are_read() -> None:
     """descriptor.md; fields that nobody here needs are passed over."""
     got = Descriptor.from_dict({**EXAMPLE, "urls": ["https://example.com/example-manifest"]})
     assert got == Descriptor(
@@ -27,7 +29,7 @@ def test_the_examples_of_the_specification_are_read():
     assert got.to_dict() == EXAMPLE
 
 
-def test_every_field_survives():
+def test_every_field_survives() -> None:
     """Both ways; absent fields stay absent."""
     full = {
         **EXAMPLE,
@@ -61,7 +63,7 @@ def test_every_field_survives():
         ({"artifactType": 1}, "artifactType: got an integer, want a string"),
     ],
 )
-def test_each_fault_has_its_place(changes, message):
+def test_each_fault_has_its_place(changes: Any, message: str) -> None:
     """LayoutError, also where a digest's own parser complains."""
     d = {k: v for k, v in {**EXAMPLE, **changes}.items() if v is not None}
     with pytest.raises(LayoutError) as caught:
@@ -69,7 +71,7 @@ def test_each_fault_has_its_place(changes, message):
     assert str(caught.value).startswith(message)
 
 
-def test_lists_of_descriptors_name_the_item_at_fault():
+def test_lists_of_descriptors_name_the_item_at_fault() -> None:
     """The list must be there."""
     assert get_descriptors({"x": [EXAMPLE]}, "x") == (Descriptor.from_dict(EXAMPLE),)
     for d, message in (
@@ -83,7 +85,7 @@ def test_lists_of_descriptors_name_the_item_at_fault():
         assert str(caught.value) == message
 
 
-def test_an_absent_map_is_empty():
+def test_an_absent_map_is_empty() -> None:
     """As an empty one."""
     assert string_map({}, "a") == string_map({"a": {}}, "a") == {}
 
@@ -102,7 +104,7 @@ def test_an_absent_map_is_empty():
         ("powerpc64le", "freebsd/ppc64le"),
     ],
 )
-def test_freebsds_architectures_have_gos_names(architecture, platform):
+def test_freebsds_architectures_have_gos_names(architecture: str, platform: str) -> None:
     """`variant` only where clients need it."""
     got = Platform.for_freebsd(architecture)
     assert str(got) == platform
@@ -110,7 +112,7 @@ def test_freebsds_architectures_have_gos_names(architecture, platform):
     assert ("variant" in got.to_dict()) == platform.endswith("v7")
 
 
-def test_every_architecture_is_mapped():
+def test_every_architecture_is_mapped() -> None:
     """Those that the declaration accepts."""
     assert sorted(GOARCH) == ["aarch64", "amd64", "armv7", "i386", "powerpc64le", "riscv64"]
 
@@ -118,7 +120,7 @@ def test_every_architecture_is_mapped():
 # ---------------------------------------------------------------- media types
 
 
-def test_layers_have_a_type_for_each_compression():
+def test_layers_have_a_type_for_each_compression() -> None:
     """By the compression's name in the declaration."""
     assert {name: str(kind) for name, kind in LAYER_TYPES.items()} == {
         "none": "application/vnd.oci.image.layer.v1.tar",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from dataclasses import replace
 
@@ -61,7 +61,7 @@ CONFIG = ImageConfig(
 )
 
 
-def test_a_config_has_exactly_these_bytes():
+def test_a_config_has_exactly_these_bytes() -> None:
     """Sorted keys, no white space, one history entry a layer; config.md, section properties."""
     assert CONFIG.to_bytes().decode() == (
         '{"architecture":"amd64","config":{"Cmd":["/bin/sh","-c","é"],"Entrypoint":["/e"],'
@@ -75,20 +75,20 @@ def test_a_config_has_exactly_these_bytes():
     )
 
 
-def test_empty_fields_of_a_config_are_left_out():
+def test_empty_fields_of_a_config_are_left_out() -> None:
     """But `config` itself is there: some clients need it."""
     d = json.loads(replace(CONFIG, runtime=NOTHING, layers=()).to_bytes())
     assert (d["config"], d["history"], d["rootfs"]["diff_ids"]) == ({}, [], [])
 
 
-def test_a_variant_is_in_the_config_as_well():
+def test_a_variant_is_in_the_config_as_well() -> None:
     """config.md: `variant` beside `architecture`."""
     platform = Platform(os="freebsd", architecture="arm", variant="v7")
     assert json.loads(replace(CONFIG, platform=platform).to_bytes())["variant"] == "v7"
 
 
-def test_a_manifest_has_exactly_these_bytes():
-    """mediaType is always written; annotations only where there are some."""
+def test_a_manifest_has_exactly_these_bytes() -> None:
+    """Its mediaType is always written; annotations only where there are some."""
     config = descriptor_of(b"{}", MediaType.CONFIG)
     manifest = ImageManifest(config=config, layers=(LAYER.descriptor,), annotations={"k": "v"})
     assert manifest.to_bytes().decode() == (
@@ -101,7 +101,7 @@ def test_a_manifest_has_exactly_these_bytes():
     assert b"annotations" not in replace(manifest, annotations={}).to_bytes()
 
 
-def test_an_index_has_exactly_these_bytes():
+def test_an_index_has_exactly_these_bytes() -> None:
     """Of manifests in the order given."""
     manifest = Descriptor(
         media_type=MediaType.MANIFEST,
@@ -122,7 +122,7 @@ def test_an_index_has_exactly_these_bytes():
     }
 
 
-def test_constants_of_the_specification():
+def test_constants_of_the_specification() -> None:
     """image-layout.md; manifest.md, guidance for an empty descriptor."""
     assert LAYOUT_BYTES == b'{"imageLayoutVersion":"1.0.0"}'
     empty = descriptor_of(EMPTY_BYTES, MediaType.EMPTY)
@@ -146,13 +146,13 @@ def test_constants_of_the_specification():
         (253_402_300_799, "9999-12-31T23:59:59Z"),
     ],
 )
-def test_times_are_rfc_3339_in_utc(seconds, text):
+def test_times_are_rfc_3339_in_utc(seconds: int, text: str) -> None:
     """Leap days and the ends of the range."""
     assert rfc3339(seconds) == text
 
 
 @pytest.mark.parametrize("seconds", [-1, 253_402_300_800])
-def test_times_outside_of_the_format_are_a_bug(seconds):
+def test_times_outside_of_the_format_are_a_bug(seconds: int) -> None:
     """Four digits of year."""
     with pytest.raises(ValueError, match="is not a time between 1970 and 9999"):
         rfc3339(seconds)
@@ -160,7 +160,7 @@ def test_times_outside_of_the_format_are_a_bug(seconds):
 
 @pytest.mark.property
 @given(st.integers(0, 253_402_300_799))
-def test_times_are_those_of_the_standard_library(seconds):
+def test_times_are_those_of_the_standard_library(seconds: int) -> None:
     """Over the whole range."""
-    want = datetime.datetime.fromtimestamp(seconds, datetime.UTC)
+    want = dt.datetime.fromtimestamp(seconds, dt.UTC)
     assert rfc3339(seconds) == want.strftime("%Y-%m-%dT%H:%M:%SZ").rjust(20, "0")

@@ -9,7 +9,7 @@ import subprocess
 import tarfile
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -58,7 +58,7 @@ def members(data: bytes) -> list[tar.Member]:
 # ---------------------------------------------------------------- rules
 
 
-def test_each_kind_becomes_a_member():
+def test_each_kind_becomes_a_member() -> None:
     """Relative names without `./`, directories with a slash; no names of owners."""
     entries = [
         entry("bin", Kind.DIRECTORY, mode=0o1777, user=3, group=4),
@@ -75,7 +75,7 @@ def test_each_kind_becomes_a_member():
     assert (got[0].uid, got[0].gid) == (3, 4)
 
 
-def test_the_first_name_of_a_hard_linked_file_is_the_file():
+def test_the_first_name_of_a_hard_linked_file_is_the_file() -> None:
     """The others are links to it, with the archive's own name as target."""
     entries = number_links(
         [file(path, b"x", inode=i) for path, i in (("c", 1), ("a", 1), ("b", 2), ("d", 2))]
@@ -89,32 +89,32 @@ def test_the_first_name_of_a_hard_linked_file_is_the_file():
     ]
 
 
-def test_an_empty_layer_is_the_end_of_an_archive():
+def test_an_empty_layer_is_the_end_of_an_archive() -> None:
     """Two blocks."""
     assert write([], {}) == tar.END
 
 
-def test_flags_travel_as_a_pax_record():
+def test_flags_travel_as_a_pax_record() -> None:
     """SCHILY.fflags, as podman on FreeBSD reads it."""
     (member,) = members(write([file("a", b"", flags="schg")], {}))
     assert member.pax == (("SCHILY.fflags", "schg"),)
 
 
 @pytest.mark.parametrize(("user", "group"), [("root", 0), (0, "wheel")])
-def test_an_owner_that_is_not_resolved_is_a_bug(user, group):
+def test_an_owner_that_is_not_resolved_is_a_bug(user: int | str, group: int | str) -> None:
     """Names are resolved before a layer's spec is written."""
     with pytest.raises(TypeError, match=r"^a: owner is not resolved$"):
         write_layer([file("a", b"", user=user, group=group)], lambda _: [], Memory())
 
 
 @pytest.mark.parametrize("content", [[], [b"abc"], [b"abcde"], [b"abcd", b""][:1] * 2])
-def test_content_of_another_length_is_a_bug(content):
+def test_content_of_another_length_is_a_bug(content: Any) -> None:
     """The archive would be shifted from there on."""
     with pytest.raises(ValueError, match=r"^a: got \d bytes of content, want 4$"):
         write_layer([file("a", b"abcd")], lambda _: content, Memory())
 
 
-def test_the_sink_gets_large_pieces(monkeypatch):
+def test_the_sink_gets_large_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few calls for many small files, and bounded memory for large ones."""
     monkeypatch.setattr(module, "_BATCH", 10_000)
     calls = []
@@ -190,7 +190,7 @@ def sample() -> Sample:
     return Sample(layer.entries, contents, data, to_spec(layer.entries))
 
 
-def test_the_sample_has_everything(sample):
+def test_the_sample_has_everything(sample: Sample) -> None:
     """Otherwise the comparisons below would say little."""
     assert len(sample.entries) > 120
     assert sum(1 for e in sample.entries if e.inode) >= 8
@@ -198,7 +198,7 @@ def test_the_sample_has_everything(sample):
     assert any(e.mode & 0o7000 for e in sample.entries)
 
 
-def test_the_spec_is_all_that_a_layer_needs(sample):
+def test_the_spec_is_all_that_a_layer_needs(sample: Sample) -> None:
     """What is parsed from the text gives the same bytes."""
     assert write(parse_spec(sample.spec), sample.contents) == sample.tar
 
@@ -227,7 +227,7 @@ def rows(data: bytes) -> dict[bytes, Row]:
     return found
 
 
-def test_tarfile_reads_what_the_entries_say(sample):
+def test_tarfile_reads_what_the_entries_say(sample: Sample) -> None:
     """Paths, types, modes, owners, times, targets, contents."""
     firsts: dict[int, str] = {}
     want: dict[bytes, Row] = {}
@@ -243,7 +243,7 @@ def test_tarfile_reads_what_the_entries_say(sample):
     assert rows(sample.tar) == want
 
 
-def test_bsdtar_lists_it(sample, tmp_path):
+def test_bsdtar_lists_it(sample: Sample, tmp_path: Path) -> None:
     """Every member once, without a complaint."""
     (tmp_path / "layer.tar").write_bytes(sample.tar)
     result = subprocess.run(
@@ -257,7 +257,7 @@ def test_bsdtar_lists_it(sample, tmp_path):
     assert result.stderr == b""
 
 
-def test_bsdtar_renders_the_spec_to_the_same_archive(sample, tmp_path):
+def test_bsdtar_renders_the_spec_to_the_same_archive(sample: Sample, tmp_path: Path) -> None:
     """An independent reader needs the spec and the files: `bsdtar -cf - @spec`.
 
     `contents=` is added to say where the files are; libarchive names paths as the spec does, with
@@ -287,15 +287,17 @@ def _for_mtree(spec: bytes) -> bytes:
     A line for the top is added; `inode` is a keyword that it does not know; the mode of a symlink
     is 0777 on Linux, whatever the archive says.
     """
-    lines = []
-    for line in spec.splitlines(keepends=True):
-        line = re.sub(rb" inode=\d+", b"", line)
-        lines.append(re.sub(rb" mode=\d+", b"", line) if b" type=link " in line else line)
+    lines = [
+        re.sub(rb" mode=\d+", b"", line) if b" type=link " in line else line
+        for line in re.sub(rb" inode=\d+", b"", spec).splitlines(keepends=True)
+    ]
     return lines[0] + b". type=dir\n" + b"".join(lines[1:])
 
 
 @pytest.mark.parametrize("program", ["bsdtar", "tar"])
-def test_mtree_finds_an_unpacked_layer_as_its_spec_says(program, sample, tmp_path):
+def test_mtree_finds_an_unpacked_layer_as_its_spec_says(
+    program: str, sample: Sample, tmp_path: Path
+) -> None:
     """`bsdtar -xp` or `tar -xp`, then `mtree -f spec -p directory`: no difference at all.
 
     Then one of each kind is changed, to see that mtree would have noticed.

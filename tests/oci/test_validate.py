@@ -13,6 +13,7 @@ import pytest
 import zstandard
 
 from pipeline.errors import LayoutError
+from pipeline.formats.decompression import open_decompressed
 from pipeline.formats.digest import Digest
 from pipeline.oci import validate as module
 from pipeline.oci.image import EMPTY_BYTES, LAYOUT_BYTES
@@ -124,13 +125,13 @@ def edited(what: str, change: Callable[[Any], object], **options: Any) -> list[s
 
 
 @pytest.mark.parametrize("kind", COMPRESS)
-def test_a_sound_layout_has_no_findings(kind):
+def test_a_sound_layout_has_no_findings(kind: str) -> None:
     """In every compression."""
     assert validate_layout(Memory(kind)) == ()
     verify_layout(Memory(kind), what="build/oci")
 
 
-def test_a_manifest_may_stand_at_the_top():
+def test_a_manifest_may_stand_at_the_top() -> None:
     """A layout of one image need not have an index of its own."""
 
     def edit(what: str, d: Any) -> None:
@@ -143,15 +144,15 @@ def test_a_manifest_may_stand_at_the_top():
     assert validate_layout(layout) == ()
 
 
-def test_history_may_be_absent():
+def test_history_may_be_absent() -> None:
     """config.md: it is optional; if it is there, it counts."""
     assert edited("config amd64", lambda d: d.pop("history")) == []
 
 
-def test_shared_layers_are_read_once(monkeypatch):
+def test_shared_layers_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Both platforms have the same layers; so have images and their parents."""
     read: list[str] = []
-    real = module.open_decompressed
+    real = open_decompressed
 
     def counting(source: BinaryIO, *, limit: int, what: str) -> object:
         read.append(what)
@@ -162,7 +163,7 @@ def test_shared_layers_are_read_once(monkeypatch):
     assert read == [f"{IMAGE} > layers[0]", f"{IMAGE} > layers[1]"]
 
 
-def test_referrers_are_checked_by_digest_and_size():
+def test_referrers_are_checked_by_digest_and_size() -> None:
     """A manifest whose config is no image config: its content is somebody else's."""
     layout = Memory()
 
@@ -194,7 +195,7 @@ def test_referrers_are_checked_by_digest_and_size():
     ]
 
 
-def test_every_finding_is_in_the_error():
+def test_every_finding_is_in_the_error() -> None:
     """All mismatches of a layout are collected before raising."""
     layout = Memory()
     layout.files["oci-layout"] = b'{"imageLayoutVersion":"2"}'
@@ -286,8 +287,10 @@ DOCUMENTS = {
         "index",
         _set("manifests", 0, "platform", "os", to="linux"),
         [
-            "index.json > freebsd:15.0 > linux/amd64 > config:"
-            " platform: got freebsd/amd64, want linux/amd64"
+            (
+                "index.json > freebsd:15.0 > linux/amd64 > config:"
+                " platform: got freebsd/amd64, want linux/amd64"
+            )
         ],
     ),
     "a variant in the index only": (
@@ -394,8 +397,10 @@ DOCUMENTS = {
         "manifest amd64",
         _set("layers", 0, "mediaType", to="application/vnd.docker.image.rootfs.foreign.diff.tar"),
         [
-            f"{IMAGE} > layers[0]: got mediaType"
-            " 'application/vnd.docker.image.rootfs.foreign.diff.tar'"
+            (
+                f"{IMAGE} > layers[0]: got mediaType"
+                " 'application/vnd.docker.image.rootfs.foreign.diff.tar'"
+            )
         ],
     ),
     "a layer compressed otherwise than its type says": (
@@ -412,7 +417,7 @@ DOCUMENTS = {
 
 
 @pytest.mark.parametrize("case", DOCUMENTS)
-def test_a_corruption_of_a_document_has_exactly_its_finding(case):
+def test_a_corruption_of_a_document_has_exactly_its_finding(case: str) -> None:
     """Digests above it are right, so that nothing else is wrong."""
     what, change, want = DOCUMENTS[case]
     got = edited(what, change)
@@ -448,7 +453,7 @@ WHERE = {
 
 
 @pytest.mark.parametrize("path", WHERE, ids=WHERE.values())
-def test_a_missing_blob_is_one_finding(path):
+def test_a_missing_blob_is_one_finding(path: Any) -> None:
     """What lies below it cannot be checked; layers are shared by both platforms."""
     layout = Memory()
     digest = _blob(layout, *path)
@@ -458,7 +463,7 @@ def test_a_missing_blob_is_one_finding(path):
 
 
 @pytest.mark.parametrize("path", WHERE, ids=WHERE.values())
-def test_a_changed_blob_is_one_finding(path):
+def test_a_changed_blob_is_one_finding(path: Any) -> None:
     """White space in JSON changes nothing but the digest; a layer is not even read."""
     layout = Memory()
     digest = _blob(layout, *path)
@@ -481,7 +486,7 @@ def test_a_changed_blob_is_one_finding(path):
         ("index.json", b"{", "index.json: not JSON: "),
     ],
 )
-def test_the_files_at_the_top(name, content, want):
+def test_the_files_at_the_top(name: str, content: bytes | None, want: str) -> None:
     """image-layout.md: both are required."""
     layout = Memory()
     if content is None:
@@ -493,7 +498,7 @@ def test_the_files_at_the_top(name, content, want):
 
 
 @pytest.mark.parametrize("what", ["index", "manifest amd64", "config amd64"])
-def test_a_document_that_is_no_json_is_one_finding(what):
+def test_a_document_that_is_no_json_is_one_finding(what: str) -> None:
     """At each level."""
     layout = Memory()
     path = {
@@ -508,14 +513,14 @@ def test_a_document_that_is_no_json_is_one_finding(what):
     assert got == [Finding(WHERE[path], "not JSON: Expecting value at character 0")]
 
 
-def test_documents_are_bounded(monkeypatch):
+def test_documents_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody reads a manifest of a gigabyte."""
     monkeypatch.setattr(module, "_MAX_DOCUMENT", 100)
     (finding,) = validate_layout(Memory())
     assert str(finding) == "index.json > freebsd:15.0: document longer than 100 bytes"
 
 
-def test_nesting_is_bounded():
+def test_nesting_is_bounded() -> None:
     """An index cannot contain itself, but long chains can be made."""
     layout = Memory()
     inner = {"schemaVersion": 2, "mediaType": MediaType.INDEX, "manifests": []}
@@ -547,28 +552,28 @@ MEMBERS = {
 
 
 @pytest.mark.parametrize("case", MEMBERS)
-def test_a_layer_is_an_archive_with_each_path_once(case):
+def test_a_layer_is_an_archive_with_each_path_once(case: str) -> None:
     """layer.md, section distributable format: no duplicate entries; podman rejects sparse ones."""
     data, want = MEMBERS[case]
     got = [str(finding) for finding in validate_layout(Memory(layers=(data, SECOND)))]
     assert got == [f"{IMAGE} > layers[0]: {message}" for message in want]
 
 
-def test_a_shared_layer_of_another_size_is_noticed():
+def test_a_shared_layer_of_another_size_is_noticed() -> None:
     """The second description of a layer is checked as well as the first."""
     change = lambda d: d["layers"][0].update(size=d["layers"][0]["size"] + 1)  # noqa: E731
     (finding,) = edited("manifest arm64", change)
     assert finding.startswith(f"{IMAGE.replace('amd64', 'arm64')} > layers[0]: size: got ")
 
 
-def test_a_layer_that_is_a_bomb_is_a_finding():
+def test_a_layer_that_is_a_bomb_is_a_finding() -> None:
     """Decompression is bounded here as well."""
     bomb = TAR[:-1024] + raw_header(b"zeros", b"0", 100 << 20) + bytes(100 << 20) + END
     (finding,) = validate_layout(Memory(layers=(bomb, SECOND)))
     assert "decompressed: longer than the limit of" in finding.message
 
 
-def test_a_damaged_layer_has_no_diff_id_to_compare():
+def test_a_damaged_layer_has_no_diff_id_to_compare() -> None:
     """The finding is about the stream, and the only one."""
     layout = Memory(MediaType.LAYER_GZIP)
     digest = _blob(layout, *TO_MANIFEST, "layers", 0)

@@ -51,7 +51,7 @@ def refusal(data: bytes, error: type[errors.PipelineError] = ArchiveError) -> st
     return str(caught.value)
 
 
-def entry_of(item: Item, **keys: object) -> Entry:
+def entry_of(item: Item, **keys: Any) -> Entry:
     """Read a package of one item and return its entry."""
     (entry,) = read(package([item], **keys)).entries
     return entry
@@ -97,7 +97,7 @@ def _as_member(entry: Entry, by_inode: dict[int, Entry]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_real_packages_have_the_members_that_libarchive_sees(path):
+def test_real_packages_have_the_members_that_libarchive_sees(path: Path) -> None:
     """Names, types, modes, owners, times, sizes, targets, contents, flags."""
     payload = Memory()
     contents = read(path.read_bytes(), payload)
@@ -121,7 +121,7 @@ def test_real_packages_have_the_members_that_libarchive_sees(path):
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_real_packages_survive_their_spec(path):
+def test_real_packages_survive_their_spec(path: Path) -> None:
     """What the layer is made of comes back from the text; it is sorted; config is kept."""
     contents = read(path.read_bytes())
     assert parse_spec(to_spec(contents.entries)) == contents.entries
@@ -134,7 +134,7 @@ def test_real_packages_survive_their_spec(path):
     assert {e.package for e in contents.entries} <= {contents.manifest.name}
 
 
-def test_the_corpora_are_not_empty():
+def test_the_corpora_are_not_empty() -> None:
     """All packages, all kinds of members; and each hostile package has its expectation."""
     assert len(GOLDEN) == 29
     kinds = {m["type"] for path in GOLDEN for m in _members(path)}
@@ -154,7 +154,9 @@ class _CountingSink:
 
 
 @pytest.mark.parametrize("name", EXPECTED)
-def test_hostile_and_odd_packages(name, tmp_path, monkeypatch):
+def test_hostile_and_odd_packages(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Refused with the exact class and place, or accepted with the expected paths.
 
     Whatever happens, nothing is written but the payload, and no more of that than an archive of
@@ -185,25 +187,24 @@ def test_hostile_and_odd_packages(name, tmp_path, monkeypatch):
 # ---------------------------------------------------------------- rule 1: leading members
 
 
-def test_other_metadata_before_the_payload_is_skipped():
+def test_other_metadata_before_the_payload_is_skipped() -> None:
     """`+INSTALL` and the like of old packages."""
     contents = read(package([FILE], leading={"+DESC": b"x" * 2000, "+MTREE_DIRS": b""}))
     assert [e.path for e in contents.entries] == ["a"]
 
 
-def test_a_package_may_have_no_files():
+def test_a_package_may_have_no_files() -> None:
     """Meta packages have manifests only."""
     contents = read(package())
     assert (contents.entries, contents.extents, contents.newest_mtime) == ((), (), 0)
 
 
-def test_the_compact_manifest_must_agree():
+def test_the_compact_manifest_must_agree() -> None:
     """It is what a catalogue is made of; scripts and files are not in it."""
     full = manifest_of([FILE], scripts={"install": "true"}, messages=["m"])
     compact = {k: v for k, v in full.items() if k not in ("files", "scripts", "messages")}
-    assert read(
-        package([FILE], manifest=json.dumps(full).encode(), compact=json.dumps(compact).encode())
-    )
+    raw, short = json.dumps(full).encode(), json.dumps(compact).encode()
+    assert read(package([FILE], manifest=raw, compact=short)).manifest.name == "p"
     other = json.dumps(compact | {"version": "2"}).encode()
     message = refusal(package([FILE], compact=other))
     assert message == "x.pkg: +COMPACT_MANIFEST (p-2) and +MANIFEST (p-1) disagree"
@@ -234,19 +235,19 @@ def test_the_compact_manifest_must_agree():
         ),
     ],
 )
-def test_the_manifest_comes_first_once_and_is_a_file(data, message):
+def test_the_manifest_comes_first_once_and_is_a_file(data: bytes, message: str) -> None:
     """Rule 1."""
     assert refusal(data) == message
 
 
-def test_metadata_behind_the_payload_is_refused():
+def test_metadata_behind_the_payload_is_refused() -> None:
     """Rule 1: pkg would not read it, others might."""
     late = package([FILE]).rstrip(b"\0")
     late += bytes(-len(late) % 512) + raw_header(b"+DISPLAY", b"0", 1) + padded(b"x") + END
     assert refusal(late) == "x.pkg: '+DISPLAY': metadata behind the payload"
 
 
-def test_read_manifest_reads_no_further():
+def test_read_manifest_reads_no_further() -> None:
     """What follows may even be broken."""
     data = package([FILE])
     cut = data[: data.index(b"hello\n")]
@@ -260,11 +261,21 @@ def test_read_manifest_reads_no_further():
 # ---------------------------------------------------------------- rule 2: members and lists
 
 
-def test_the_four_kinds_of_members():
+def test_the_four_kinds_of_members() -> None:
     """Entries are sorted, owners are names, the first name of a file is the file."""
     contents = read(package([FILE, LINK, HARD, DIRECTORY]))
-    common = {"user": "root", "group": "wheel", "package": "p", "mtime": 1_700_000_000}
-    file = {"mode": 0o644, "size": 6, "digest": hashlib.sha256(b"hello\n").hexdigest(), "inode": 1}
+    common: dict[str, Any] = {
+        "user": "root",
+        "group": "wheel",
+        "package": "p",
+        "mtime": 1_700_000_000,
+    }
+    file: dict[str, Any] = {
+        "mode": 0o644,
+        "size": 6,
+        "digest": hashlib.sha256(b"hello\n").hexdigest(),
+        "inode": 1,
+    }
     assert contents.entries == (
         Entry(path="a", kind=Kind.FILE, **common, **file),
         Entry(path="d", kind=Kind.DIRECTORY, mode=0o755, **common),
@@ -273,7 +284,7 @@ def test_the_four_kinds_of_members():
     )
 
 
-def test_a_listed_directory_without_a_member_is_made():
+def test_a_listed_directory_without_a_member_is_made() -> None:
     """With the manifest's attributes, else root:wheel 0755; its time is decided by the layer."""
     attributes = {"uname": "bin", "gname": "mail", "perm": "1777", "fflags": "sunlnk"}
     items = [
@@ -328,12 +339,12 @@ def test_a_listed_directory_without_a_member_is_made():
         ),
     ],
 )
-def test_archive_and_manifest_list_the_same(items, message):
+def test_archive_and_manifest_list_the_same(items: Any, message: str) -> None:
     """Rule 2: as what it is, once, in both."""
     assert refusal(package(items)) == f"x.pkg: {message}"
 
 
-def test_a_path_is_listed_as_one_thing():
+def test_a_path_is_listed_as_one_thing() -> None:
     """Rule 2: pkg would register both."""
     record = {"uname": "root", "gname": "wheel", "perm": "0755"}
     message = refusal(package([FILE], directories={"/a": record}))
@@ -341,7 +352,7 @@ def test_a_path_is_listed_as_one_thing():
 
 
 @pytest.mark.parametrize("name", [b"a", b"./a", b"/../a", b"//a", b"/a/./b", b"/" + b"c" * 256])
-def test_names_of_members_are_absolute_and_normal(name):
+def test_names_of_members_are_absolute_and_normal(name: bytes) -> None:
     """Rule 2; the context is the name."""
     data = package([FILE]).rstrip(b"\0")
     data += bytes(-len(data) % 512)
@@ -353,14 +364,14 @@ def test_names_of_members_are_absolute_and_normal(name):
 # ---------------------------------------------------------------- rule 3: content
 
 
-def test_content_of_another_sum_is_refused():
+def test_content_of_another_sum_is_refused() -> None:
     """The package, the path, got and want."""
     item = Item(path="/a", content=b"x", record={"sum": sha256_sum(b"y")})
     message = refusal(package([item]), DigestMismatchError)
     assert message.startswith(f"p-1: /a: sum: got {hashlib.sha256(b'x').hexdigest()}, want ")
 
 
-def test_blake2_sums_are_compared():
+def test_blake2_sums_are_compared() -> None:
     """Both spellings of pkg; the payload is named by sha256 all the same."""
     good = "2$" + zbase32(hashlib.blake2b(b"x").digest())
     entry = entry_of(Item(path="/a", content=b"x", record={"sum": good}))
@@ -378,13 +389,13 @@ def test_blake2_sums_are_compared():
         ({"sum": "9$00"}, ManifestError, "x.pkg: '/a': got sum '9$00', want "),
     ],
 )
-def test_every_file_has_a_sum(record, error, message):
+def test_every_file_has_a_sum(record: Any, error: Any, message: str) -> None:
     """Rule 3: what has none cannot be believed."""
     item = Item(path="/a", content=b"x", record=record)
     assert refusal(package([item]), error).startswith(message)
 
 
-def test_symlinks_have_the_sum_of_their_target():
+def test_symlinks_have_the_sum_of_their_target() -> None:
     """Rule 3; a sum that means nothing, or none, is passed over."""
     absolute = {"symlink_target": "/a", "sum": sha256_sum(b"a\0")}
     for record in (absolute, {"symlink_target": "/a", "sum": "-"}, {"symlink_target": "/a"}):
@@ -398,7 +409,7 @@ def test_symlinks_have_the_sum_of_their_target():
     assert refusal(package([item]), DigestMismatchError).startswith("p-1: /l: sum: got ")
 
 
-def test_a_symlink_of_an_old_manifest_has_only_a_sum():
+def test_a_symlink_of_an_old_manifest_has_only_a_sum() -> None:
     """Strings of pkg up to 2.3 do not say that it is a symlink."""
     item = Item(path="/l", kind=tarfile.SYMTYPE, link="a", record=sha256_sum(b"a"))
     assert entry_of(item).kind is Kind.LINK
@@ -407,7 +418,7 @@ def test_a_symlink_of_an_old_manifest_has_only_a_sum():
 # ---------------------------------------------------------------- rule 4: attributes
 
 
-def test_attributes_of_an_old_manifest_are_the_members():
+def test_attributes_of_an_old_manifest_are_the_members() -> None:
     """Strings say nothing but the sum."""
     item = Item(
         path="/a",
@@ -429,7 +440,7 @@ def test_attributes_of_an_old_manifest_are_the_members():
     )
 
 
-def test_owners_of_the_manifest_stand_where_the_member_has_none():
+def test_owners_of_the_manifest_stand_where_the_member_has_none() -> None:
     """And the other way round."""
     record = {"uname": "bin", "sum": sha256_sum(b"x")}
     entry = entry_of(Item(path="/a", content=b"x", uname="", gname="mail", record=record))
@@ -446,7 +457,7 @@ def test_owners_of_the_manifest_stand_where_the_member_has_none():
     ],
 )
 @pytest.mark.parametrize("kind", [tarfile.REGTYPE, tarfile.DIRTYPE])
-def test_attributes_must_agree(kind, changes, message):
+def test_attributes_must_agree(kind: bytes, changes: Any, message: str) -> None:
     """Rule 4: a setuid bit that the manifest does not know is no detail."""
     record = {
         "uname": "root",
@@ -461,14 +472,15 @@ def test_attributes_must_agree(kind, changes, message):
 
 
 @pytest.mark.parametrize(("who", "what"), [("uname", "owner"), ("gname", "group")])
-def test_an_owner_is_a_name(who, what):
+def test_an_owner_is_a_name(who: str, what: str) -> None:
     """Rule 4: numeric ids of an archive mean nothing."""
     record = {"uname": "root", "gname": "wheel", "sum": sha256_sum(b"")} | {who: ""}
-    item = Item(path="/a", record=record, **{who: ""})
+    empty: dict[str, Any] = {who: ""}
+    item = Item(path="/a", record=record, **empty)
     assert refusal(package([item])) == f"x.pkg: '/a': no name of the {what}"
 
 
-def test_flags_have_their_names_in_one_order():
+def test_flags_have_their_names_in_one_order() -> None:
     """fflagstostr(3); from numbers as from names."""
     record = {"sum": sha256_sum(b""), "fflags": 0x2 | 0x20000 | 0x800}
     assert entry_of(Item(path="/a", record=record)).flags == "schg,uchg,uarch"
@@ -479,7 +491,7 @@ def test_flags_have_their_names_in_one_order():
 # ---------------------------------------------------------------- rule 5: links
 
 
-def test_a_hard_link_shares_what_the_file_is():
+def test_a_hard_link_shares_what_the_file_is() -> None:
     """Size, digest, owner, mode; more than two names, more than one file."""
     items = [
         FILE,
@@ -509,7 +521,7 @@ def test_a_hard_link_shares_what_the_file_is():
         ("/../a", ManifestError, "got path '/../a', want no empty, . or .. component"),
     ],
 )
-def test_a_hard_link_points_to_an_earlier_file(link, error, message):
+def test_a_hard_link_points_to_an_earlier_file(link: str, error: Any, message: str) -> None:
     """Rule 5."""
     hard = Item(path="/h", kind=tarfile.LNKTYPE, link=link, record={"sum": sha256_sum(b"hello\n")})
     later = Item(path="/b", content=b"hello\n")
@@ -525,7 +537,7 @@ def test_a_hard_link_points_to_an_earlier_file(link, error, message):
         ({"mtime": 5}, "hard link to '/a', whose mode, owner or mtime is another"),
     ],
 )
-def test_names_of_one_file_have_one_description(changes, message):
+def test_names_of_one_file_have_one_description(changes: Any, message: str) -> None:
     """Rule 5: there is only one inode to give attributes to."""
     record = {
         "sum": sha256_sum(b"hello\n"),
@@ -538,7 +550,7 @@ def test_names_of_one_file_have_one_description(changes, message):
     assert refusal(package([FILE, hard])) == f"x.pkg: '/h': {message}"
 
 
-def test_a_hard_link_of_another_mode_is_refused():
+def test_a_hard_link_of_another_mode_is_refused() -> None:
     """Both the manifest and the archive may say so consistently."""
     hard = Item(path="/h", kind=tarfile.LNKTYPE, link="/a", mode=0o755)
     message = refusal(package([FILE, hard]))
@@ -556,7 +568,7 @@ def test_a_hard_link_of_another_mode_is_refused():
     ],
 )
 @pytest.mark.parametrize("first", [True, False])
-def test_nothing_lies_below_what_is_no_directory(parent, message, first):
+def test_nothing_lies_below_what_is_no_directory(parent: Item, message: str, first: bool) -> None:
     """Rule 5: in either order, and however deep."""
     child = Item(path="/p/x", content=b"y")
     items = [parent, child] if first else [child, parent]
@@ -576,7 +588,7 @@ def test_nothing_lies_below_what_is_no_directory(parent, message, first):
         ("/usr/a", ".."),
     ],
 )
-def test_symlinks_that_stay_inside(path, target):
+def test_symlinks_that_stay_inside(path: str, target: str) -> None:
     """Rule 5: up to the root, no further."""
     check_link(path, target)
 
@@ -593,7 +605,7 @@ def test_symlinks_that_stay_inside(path, target):
         ("/usr/a", "b/../../../c/d/e", "symlink to 'b/../../../c/d/e', which leaves the tree"),
     ],
 )
-def test_symlinks_that_leave_the_tree(path, target, message):
+def test_symlinks_that_leave_the_tree(path: str, target: str, message: str) -> None:
     """Rule 5: even for a moment."""
     with pytest.raises(ArchiveError) as caught:
         check_link(path, target)
@@ -607,14 +619,14 @@ def test_symlinks_that_leave_the_tree(path, target, message):
     ("record", "member", "mtime"),
     [(5, 9, 5), (0, 9, 9), (None, 9, 9), (1 << 40, 9, (1 << 33) - 1), (0, 1 << 40, (1 << 33) - 1)],
 )
-def test_the_manifests_time_stands(record, member, mtime):
+def test_the_manifests_time_stands(record: int | None, member: int, mtime: int) -> None:
     """Rule 6: pkg sets it, and `check -m` compares it; what ustar cannot hold is clamped."""
     attributes = {"sum": sha256_sum(b"")} | ({} if record is None else {"mtime": record})
     item = Item(path="/a", mtime=member, record=attributes)
     assert entry_of(item).mtime == mtime
 
 
-def test_times_before_1970_are_refused():
+def test_times_before_1970_are_refused() -> None:
     """Rule 6: in the manifest as in the archive."""
     record = {"sum": sha256_sum(b""), "mtime": -1}
     message = "x.pkg: '/a': got mtime -1, want no negative"
@@ -623,28 +635,28 @@ def test_times_before_1970_are_refused():
 
 
 @pytest.mark.parametrize("key", ["SCHILY.xattr.user.x", "SCHILY.acl.access", "LIBARCHIVE.xattr.x"])
-def test_extended_attributes_are_refused(key):
+def test_extended_attributes_are_refused(key: str) -> None:
     """Rule 7: a layer does not carry them."""
     item = Item(path="/a", pax={key: "x"})
     message = f"x.pkg: '/a': pax record {key!r}, which layers do not carry"
     assert refusal(package([item])) == message
 
 
-def test_unknown_file_flags_are_refused():
+def test_unknown_file_flags_are_refused() -> None:
     """Rule 7: a flag that nobody knows is not dropped."""
     item = Item(path="/a", record=sha256_sum(b""), pax={"SCHILY.fflags": "sparkling"})
     message = "x.pkg: '/a': got file flag 'sparkling', want one of chflags(1)"
     assert refusal(package([item]), ManifestError) == message
 
 
-def test_the_contents_of_configuration_files_are_kept():
+def test_the_contents_of_configuration_files_are_kept() -> None:
     """Rule 8: sorted by path, empty ones too."""
     items = [Item(path="/z", content=b""), Item(path="/e", content=b"conf"), FILE]
     contents = read(package(items, config=["/z", "/e"]))
     assert contents.config == (("/e", b"conf"), ("/z", b""))
 
 
-def test_a_configuration_file_may_be_a_link():
+def test_a_configuration_file_may_be_a_link() -> None:
     """Rule 8: FreeBSD-runtime's /root/.cshrc is a hard link to /.cshrc; pkg keeps no content."""
     items = [FILE, HARD, LINK]
     contents = read(package(items, config=["/h", "/l"]))
@@ -653,13 +665,13 @@ def test_a_configuration_file_may_be_a_link():
 
 
 @pytest.mark.parametrize("path", ["/nowhere", "/d"])
-def test_a_configuration_file_is_a_file_of_the_package(path):
+def test_a_configuration_file_is_a_file_of_the_package(path: str) -> None:
     """Rule 8."""
     message = refusal(package([FILE, DIRECTORY], config=[path]))
     assert message == f"x.pkg: configuration file {path!r} is no file of the package"
 
 
-def test_a_configuration_file_is_bounded(monkeypatch):
+def test_a_configuration_file_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its text goes into the package database."""
     monkeypatch.setattr(archive, "_MAX_CONFIG", 5)
     message = refusal(package([FILE], config=["/a"]))
@@ -669,7 +681,7 @@ def test_a_configuration_file_is_bounded(monkeypatch):
 # ---------------------------------------------------------------- the payload
 
 
-def test_each_content_is_in_the_payload_once():
+def test_each_content_is_in_the_payload_once() -> None:
     """Extents say where; empty content as well."""
     items = [
         Item(path="/1", content=b"one"),
@@ -683,7 +695,7 @@ def test_each_content_is_in_the_payload_once():
     assert [(e.offset, e.size) for e in contents.extents] == [(0, 3), (3, 3), (6, 0)]
 
 
-def test_large_content_is_copied_in_pieces(monkeypatch):
+def test_large_content_is_copied_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of content above CHUNK that occurs again the first extent counts."""
     monkeypatch.setattr(archive, "CHUNK", 4)
     items = [
@@ -700,12 +712,12 @@ def test_large_content_is_copied_in_pieces(monkeypatch):
     assert refusal(package([bad]), DigestMismatchError).startswith("p-1: /1: sum: ")
 
 
-def test_compressed_packages_are_read():
+def test_compressed_packages_are_read() -> None:
     """The rest of the packing formats is among the real packages."""
     assert read(gzip.compress(package([FILE]))).entries == read(package([FILE])).entries
 
 
-def test_contexts_name_the_package():
+def test_contexts_name_the_package() -> None:
     """Errors of the manifest and of the stream have it as well."""
     broken = package([FILE], comment=7)
     assert refusal(broken, ManifestError) == "x.pkg: comment: got an integer, want a string"

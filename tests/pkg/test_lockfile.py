@@ -86,13 +86,13 @@ def changed(path: tuple[str | int, ...], value: object) -> bytes:
     return json.dumps(d).encode()
 
 
-def test_parse_is_the_inverse_of_to_bytes():
+def test_parse_is_the_inverse_of_to_bytes() -> None:
     """Both ways."""
     assert Lock.parse(LOCK.to_bytes()) == LOCK
     assert Lock.parse(LOCK.to_bytes()).to_bytes() == LOCK.to_bytes()
 
 
-def test_a_lock_is_text_that_diffs_well():
+def test_a_lock_is_text_that_diffs_well() -> None:
     """One fact a line, sorted, ending in a newline."""
     text = LOCK.to_bytes().decode()
     assert text.startswith('{\n  "format": 1,\n  "releases": {\n    "15.0": {\n')
@@ -101,7 +101,7 @@ def test_a_lock_is_text_that_diffs_well():
     assert json.dumps(json.loads(text), indent=2, sort_keys=True) + "\n" == text
 
 
-def test_packages_are_sorted_by_name():
+def test_packages_are_sorted_by_name() -> None:
     """Whatever order they were found in."""
     others = {
         name: LockedPackage(**{s: getattr(PACKAGE, s) for s in PACKAGE.__slots__} | {"name": name})
@@ -113,7 +113,7 @@ def test_packages_are_sorted_by_name():
     assert [package["name"] for package in packages] == ["FreeBSD-runtime", "a", "b"]
 
 
-def test_an_image_may_have_no_packages():
+def test_an_image_may_have_no_packages() -> None:
     """Lists that are absent are empty."""
     data = changed((*TARGET, "images", "base"), {})
     image = Lock.parse(data).releases["15.0"].architectures["amd64"].images["base"]
@@ -186,7 +186,7 @@ REPO = (*TARGET, "repositories", 0)
         ((*REPO, "catalogue", "digest"), "x", f"{WHERE}.repositories[0].catalogue.digest: got "),
     ],
 )
-def test_each_fault_has_its_place_and_a_hint(path, value, message):
+def test_each_fault_has_its_place_and_a_hint(path: Any, value: Any, message: str) -> None:
     """LockfileError, the whole path inside the document, and what to do."""
     with pytest.raises(LockfileError) as caught:
         Lock.parse(changed(path, value))
@@ -196,7 +196,7 @@ def test_each_fault_has_its_place_and_a_hint(path, value, message):
 
 
 @pytest.mark.parametrize("repopath", ["", "/etc/x.pkg", "../x.pkg", "a/../b", "a//b", "./a", "a/"])
-def test_a_repopath_stays_below_the_repository(repopath):
+def test_a_repopath_stays_below_the_repository(repopath: str) -> None:
     """It becomes part of a URL or a path."""
     with pytest.raises(LockfileError, match=r"packages\[0\]\.repopath: got "):
         Lock.parse(changed((*PINNED, "repopath"), repopath))
@@ -212,7 +212,7 @@ def test_a_repopath_stays_below_the_repository(repopath):
         (b'{"format":1.0}', "got number 1.0, want an integer"),
     ],
 )
-def test_what_is_no_lock_is_refused(data, message):
+def test_what_is_no_lock_is_refused(data: bytes, message: str) -> None:
     """A merge conflict, for instance."""
     with pytest.raises(LockfileError) as caught:
         Lock.parse(data)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -17,24 +18,22 @@ from pipeline.pkg.manifest import (
     FileRecord,
     Message,
     PackageManifest,
-    check_name,
-    check_path,
-    check_version,
     parse_fflags,
     parse_perm,
     percent_decode,
 )
+from pipeline.pkg.names import check_name, check_path, check_version
 from tests.archives import manifest_of
 
 PACKAGES = Path(__file__).resolve().parents[2] / "fixtures" / "packages"
 GOLDEN = sorted(PACKAGES.rglob("*.pkg"))
 
 
-def parse(**changes: object) -> PackageManifest:
+def parse(**changes: Any) -> PackageManifest:
     return PackageManifest.parse(json.dumps(manifest_of(**changes)).encode())
 
 
-def refusal(**changes: object) -> str:
+def refusal(**changes: Any) -> str:
     with pytest.raises(ManifestError) as caught:
         parse(**changes)
     return str(caught.value)
@@ -44,7 +43,7 @@ def refusal(**changes: object) -> str:
 
 
 @pytest.mark.parametrize("path", GOLDEN, ids=lambda path: path.stem)
-def test_a_packages_manifest_is_what_pkg_info_prints(path):
+def test_a_packages_manifest_is_what_pkg_info_prints(path: Path) -> None:
     """`pkg info --raw -F` reads and writes it again: another text, the same value."""
     raw = PACKAGES / "expected" / path.relative_to(PACKAGES).with_suffix(".info-raw.json")
     with path.open("rb") as f:
@@ -54,7 +53,7 @@ def test_a_packages_manifest_is_what_pkg_info_prints(path):
     assert got.name_version == path.stem
 
 
-def test_the_corpus_uses_every_key():
+def test_the_corpus_uses_every_key() -> None:
     """Each field of the value is filled by some package."""
     values = []
     for path in GOLDEN:
@@ -68,7 +67,7 @@ def test_the_corpus_uses_every_key():
 # ---------------------------------------------------------------- the document (rules 1, 2, 6)
 
 
-def test_a_minimal_manifest():
+def test_a_minimal_manifest() -> None:
     """Absent lists are empty, absent numbers 0, absent switches off."""
     raw = {
         "name": "p",
@@ -100,12 +99,12 @@ def test_a_minimal_manifest():
             PackageManifest.parse(json.dumps({k: v for k, v in raw.items() if k != key}).encode())
 
 
-def test_unknown_keys_are_passed_over():
+def test_unknown_keys_are_passed_over() -> None:
     """Rule 6: pkg ignores them, and the bytes are kept beside the value."""
     assert parse(whatever={"a": [1]}) == parse()
 
 
-def test_a_manifest_is_bounded(monkeypatch):
+def test_a_manifest_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rule 1."""
     monkeypatch.setattr(module, "MAX_MANIFEST", 100)
     with pytest.raises(ManifestError, match=r"^manifest of 101 bytes, want at most 100$"):
@@ -122,7 +121,7 @@ def test_a_manifest_is_bounded(monkeypatch):
         (b'{"name":"\\ud800"}', "a lone surrogate in a string"),
     ],
 )
-def test_it_is_one_json_object(raw, message):
+def test_it_is_one_json_object(raw: bytes, message: str) -> None:
     """Rule 1: UCL that is not JSON is refused."""
     with pytest.raises(ManifestError) as caught:
         PackageManifest.parse(raw)
@@ -197,7 +196,7 @@ def test_it_is_one_json_object(raw, message):
         ({"desc": "%00x"}, "%00 in percent-encoded text"),
     ],
 )
-def test_each_fault_has_its_place(changes, message):
+def test_each_fault_has_its_place(changes: Any, message: str) -> None:
     """ManifestError, and the path inside the document."""
     assert refusal(**changes).startswith(message)
 
@@ -205,19 +204,19 @@ def test_each_fault_has_its_place(changes, message):
 # ---------------------------------------------------------------- the fields
 
 
-def test_name_and_version_may_be_numbers():
+def test_name_and_version_may_be_numbers() -> None:
     """UCL writes `version: 7` as a number."""
     got = parse(name=7, version=20251101, deps={"x": [{"origin": "o", "version": 7}]})
     assert (got.name, got.version, got.deps[0].version) == ("7", "20251101", "7")
 
 
-def test_lists_become_sorted_and_unique():
+def test_lists_become_sorted_and_unique() -> None:
     """Rule 4: as pkg registers them, by their bytes."""
     assert parse(categories=["é", "b", "a", "b", "Z"]).categories == ("Z", "a", "b", "é")
     assert parse(shlibs=["b"], shlibs_required=["c", "b"]).shlibs_required == ("b", "c")
 
 
-def test_dependencies_are_sorted_by_name():
+def test_dependencies_are_sorted_by_name() -> None:
     """A version may be missing, of a list the first counts."""
     got = parse(deps={"b": {"origin": "x/b"}, "a": [{"origin": "x/a", "version": "1"}, 7]})
     assert [(d.name, d.origin, d.version) for d in got.deps] == [
@@ -230,26 +229,26 @@ def test_dependencies_are_sorted_by_name():
     ("written", "read"),
     [("single", "single"), ("or", "or"), ("dual", "or"), ("and", "and"), ("multi", "and")],
 )
-def test_licence_logic_in_old_and_new_words(written, read):
-    """pkg accepts `dual` and `multi` as well."""
+def test_licence_logic_in_old_and_new_words(written: str, read: str) -> None:
+    """Both `dual` and `multi` are accepted by pkg."""
     assert parse(licenselogic=written).licenselogic == read
 
 
-def test_abi_falls_back_to_arch():
+def test_abi_falls_back_to_arch() -> None:
     """Older packages have only `arch`."""
     assert parse(abi=None).abi == "freebsd:15:x86:64"
     assert parse(arch=None).abi == "FreeBSD:15:amd64"
     assert parse(abi=None, arch=None).abi == ""
 
 
-def test_options_and_annotations_are_sorted_pairs():
+def test_options_and_annotations_are_sorted_pairs() -> None:
     """An option may be a boolean."""
     got = parse(options={"B": True, "A": "off", "C": False}, annotations={"z": "1", "a": ""})
     assert got.options == (("A", "off"), ("B", "on"), ("C", "off"))
     assert got.annotations == (("a", ""), ("z", "1"))
 
 
-def test_files_in_both_forms():
+def test_files_in_both_forms() -> None:
     """Strings of pkg up to 2.3, objects since 2.4; keys are percent-encoded; sorted by bytes."""
     got = parse(
         files={
@@ -299,7 +298,7 @@ def test_files_in_both_forms():
     )
 
 
-def test_directories_in_all_forms():
+def test_directories_in_all_forms() -> None:
     """`y`, a boolean, an object; the old array `dirs`; trailing slashes are dropped."""
     got = parse(
         directories={
@@ -309,7 +308,7 @@ def test_directories_in_all_forms():
         },
         dirs=["/a", "/b/", {"/e": {"perm": "1777"}}],
     )
-    plain = {"uname": None, "gname": None, "perm": 0, "fflags": 0}
+    plain: dict[str, Any] = {"uname": None, "gname": None, "perm": 0, "fflags": 0}
     assert got.directories == (
         DirectoryRecord(path="/a", **plain),
         DirectoryRecord(path="/b", **plain),
@@ -319,13 +318,13 @@ def test_directories_in_all_forms():
     )
 
 
-def test_the_first_description_of_a_directory_stands():
+def test_the_first_description_of_a_directory_stands() -> None:
     """With and without a slash it is one directory."""
     got = parse(directories={"/a/": {"perm": "0700"}, "/a": {"perm": "0711"}})
     assert [d.perm for d in got.directories] == [0o700]
 
 
-def test_scripts_have_one_order_and_lua_scripts_keep_theirs():
+def test_scripts_have_one_order_and_lua_scripts_keep_theirs() -> None:
     """Rules 3, 4 and 7: shell scripts are percent-encoded, lua scripts are not."""
     got = parse(
         scripts={"post-install": "echo 100%25", "pre-install": "true"},
@@ -339,7 +338,7 @@ def test_scripts_have_one_order_and_lua_scripts_keep_theirs():
     )
 
 
-def test_messages_in_all_forms():
+def test_messages_in_all_forms() -> None:
     """A string, a list, objects with a type and versions; `message` is the old key."""
     assert parse(message="hi").messages == (
         Message(text="hi", kind=None, minimum_version=None, maximum_version=None),
@@ -359,7 +358,7 @@ def test_messages_in_all_forms():
     ]
 
 
-def test_config_files_are_sorted_and_unique_and_not_decoded():
+def test_config_files_are_sorted_and_unique_and_not_decoded() -> None:
     """Rules 3 and 4."""
     assert parse(config=["/b", "/a%20", "/b"]).config == ("/a%20", "/b")
 
@@ -388,14 +387,14 @@ def test_config_files_are_sorted_and_unique_and_not_decoded():
         ("% 1", "% 1"),
     ],
 )
-def test_percent_decoding_is_that_of_pkg(text, decoded):
+def test_percent_decoding_is_that_of_pkg(text: str, decoded: str) -> None:
     """libpkg/pkg_manifest.c, url_decode: two hexadecimal digits or the text as it is."""
     assert percent_decode(text) == decoded
 
 
 @pytest.mark.property
 @given(st.binary(max_size=40).map(lambda raw: raw.replace(b"\0", b"")))
-def test_percent_encoding_survives(raw):
+def test_percent_encoding_survives(raw: bytes) -> None:
     """What pkg encodes, every byte, comes back."""
     encoded = "".join(f"%{byte:02x}" for byte in raw)
     assert percent_decode(encoded).encode("utf-8", "surrogateescape") == raw
@@ -405,26 +404,26 @@ def test_percent_encoding_survives(raw):
 
 
 @pytest.mark.parametrize("name", ["a", "_", "FreeBSD-runtime", "py311-x_y", "g++", "a@b~c.d", "7"])
-def test_names_of_packages(name):
+def test_names_of_packages(name: str) -> None:
     """They become parts of file names and URLs."""
     assert check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", "-a", ".a", "a b", "a/b", "a\n", "é", "a" * 256, "a:b"])
-def test_other_names_are_refused(name):
+def test_other_names_are_refused(name: str) -> None:
     """Nothing that a shell, a path or a URL would read otherwise."""
     with pytest.raises(ManifestError, match=r"^got package name "):
         check_name(name)
 
 
 @pytest.mark.parametrize("version", ["1", "1.4.2_3,1", "15.0p1", "2.0.b3", "1+2~3", "1:2"])
-def test_versions_of_packages(version):
+def test_versions_of_packages(version: str) -> None:
     """Revision, epoch, and what ports use."""
     assert check_version(version) == version
 
 
 @pytest.mark.parametrize("version", ["", "1-2", "1 2", "1/2", ",1", "1\n", "é", "1" * 256])
-def test_other_versions_are_refused(version):
+def test_other_versions_are_refused(version: str) -> None:
     """A dash would make name-version ambiguous."""
     with pytest.raises(ManifestError, match=r"^got package version "):
         check_version(version)
@@ -433,7 +432,7 @@ def test_other_versions_are_refused(version):
 @pytest.mark.parametrize(
     "path", ["/a", "/a b/é", "/...", "/a/.b", "/" + "c" * 255, ("/" + "c" * 254) * 4]
 )
-def test_normal_paths(path):
+def test_normal_paths(path: str) -> None:
     """Rule 5."""
     assert check_path(path) == path
 
@@ -455,7 +454,7 @@ def test_normal_paths(path):
         (("/" + "c" * 255) * 4 + "/", "path of 1025 bytes, want at most 1024"),
     ],
 )
-def test_other_paths_are_refused(path, message):
+def test_other_paths_are_refused(path: str, message: str) -> None:
     """Rule 5; lengths are those of the bytes."""
     with pytest.raises(ManifestError) as caught:
         check_path(path)
@@ -473,13 +472,13 @@ def test_other_paths_are_refused(path, message):
         (755, 0o755),
     ],
 )
-def test_permissions(value, mode):
+def test_permissions(value: int | str, mode: int) -> None:
     """An integer's digits are octal, as pkg reads them."""
     assert parse_perm(value) == mode
 
 
 @pytest.mark.parametrize("value", ["", "8", "77777", "0o755", "u+x", -1, 888, None, True, "755\n"])
-def test_other_permissions_are_refused(value):
+def test_other_permissions_are_refused(value: Any) -> None:
     """Nothing beyond twelve bits, nothing symbolic."""
     with pytest.raises(ManifestError, match=r"^got perm "):
         parse_perm(value)
@@ -498,13 +497,13 @@ def test_other_permissions_are_refused(value):
         ("hidden,,nodump", 0x8001),
     ],
 )
-def test_file_flags(value, bits):
+def test_file_flags(value: int | str, bits: int) -> None:
     """strtofflags(3): names or a number."""
     assert parse_fflags(value) == bits
 
 
 @pytest.mark.parametrize("value", [-1, 1 << 32, True, None, [], "noschg", "schg uchg"])
-def test_other_file_flags_are_refused(value):
+def test_other_file_flags_are_refused(value: Any) -> None:
     """A flag that nobody knows is not dropped."""
     with pytest.raises(ManifestError, match=r"^got (fflags|file flag) "):
         parse_fflags(value)
@@ -513,6 +512,6 @@ def test_other_file_flags_are_refused(value):
 @pytest.mark.parametrize(
     ("value", "mtime"), [(0, 0), (1762000000, 1762000000), ("1762000000", 1762000000), ("-1", -1)]
 )
-def test_modification_times(value, mtime):
+def test_modification_times(value: int | str, mtime: int) -> None:
     """Numbers, also as text."""
     assert parse(files={"/a": {"mtime": value}}).files[0].mtime == mtime

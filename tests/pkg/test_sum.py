@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -26,14 +27,14 @@ def _zbase32_bit_by_bit(data: bytes) -> str:
 
 
 @pytest.mark.parametrize("size", range(70))
-def test_zbase32_packs_from_the_least_significant_end(size):
+def test_zbase32_packs_from_the_least_significant_end(size: int) -> None:
     """Any length, also those that do not fill five bits."""
     data = hashlib.shake_256(b"%d" % size).digest(size)
     assert zbase32(data) == _zbase32_bit_by_bit(data)
 
 
 @pytest.mark.parametrize("entry", INDEX, ids=lambda entry: entry["file"])
-def test_sums_of_archives_are_those_of_the_real_pkg(entry):
+def test_sums_of_archives_are_those_of_the_real_pkg(entry: Any) -> None:
     """As `pkg repo` computes it: BLAKE2b by pkg 2.8, the bare sha256 by older ones."""
     data = (PACKAGES / entry["file"]).read_bytes()
     if entry["sum"] is not None:  # of packages that are in a catalogue
@@ -41,7 +42,7 @@ def test_sums_of_archives_are_those_of_the_real_pkg(entry):
     Sum.parse(entry["sha256"]).verify_bytes(data, what="archive")
 
 
-def test_the_corpus_is_not_empty():
+def test_the_corpus_is_not_empty() -> None:
     """An empty INDEX would pass every test."""
     assert len(INDEX) == 29
     assert {Sum.parse(e["sum"]).algorithm for e in INDEX if e["sum"]} == {"sha256", "blake2b"}
@@ -55,7 +56,7 @@ def test_the_corpus_is_not_empty():
         ("2$" + zbase32(hashlib.blake2b(b"hello\n").digest()), "blake2b"),
     ],
 )
-def test_three_spellings(text, algorithm):
+def test_three_spellings(text: str, algorithm: str) -> None:
     """Rules 1 to 3; the text comes back as it was."""
     parsed = Sum.parse(text)
     assert (str(parsed), parsed.algorithm) == (text, algorithm)
@@ -67,7 +68,7 @@ def test_three_spellings(text, algorithm):
 
 
 @pytest.mark.parametrize("text", [f"1${HEX}", "2$" + zbase32(hashlib.blake2b(b"hello\n").digest())])
-def test_other_content_is_a_mismatch(text):
+def test_other_content_is_a_mismatch(text: str) -> None:
     """Both values are in the error, in the sum's own spelling."""
     with pytest.raises(DigestMismatchError) as caught:
         Sum.parse(text).verify_bytes(b"hello", what="p-1: /a")
@@ -95,7 +96,7 @@ def test_other_content_is_a_mismatch(text):
         "2$2$" + "y" * 103,
     ],
 )
-def test_other_spellings_are_refused(text):
+def test_other_spellings_are_refused(text: str) -> None:
     """Types that pkg's table has but no version writes are refused."""
     with pytest.raises(FormatError, match=r"^got sum "):
         Sum.parse(text)
@@ -113,12 +114,12 @@ def test_other_spellings_are_refused(text):
         (b"///", None),
     ],
 )
-def test_the_content_that_stands_for_a_symlink(target, content):
+def test_the_content_that_stands_for_a_symlink(target: bytes, content: bytes | None) -> None:
     """Rule 4: pkg hashes the length of the target, but leaves the leading slash out."""
     assert symlink_content(target) == content
 
 
-def test_sums_of_symlinks_are_those_of_the_real_pkg():
+def test_sums_of_symlinks_are_those_of_the_real_pkg() -> None:
     """Relative and absolute targets, sha256 and BLAKE2b: every symlink of the packages."""
     kinds = set()
     for path in sorted((PACKAGES / "expected").rglob("*.info-raw.json")):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -17,6 +19,9 @@ from pipeline.formats.mtree import (
     parse_spec,
     to_spec,
 )
+
+if TYPE_CHECKING:
+    from random import Random
 
 pytestmark = pytest.mark.property
 
@@ -57,7 +62,7 @@ def entries(draw: st.DrawFn) -> list[Entry]:
 
 
 @given(entries(), st.randoms())
-def test_a_spec_is_a_normal_form(wanted, random):
+def test_a_spec_is_a_normal_form(wanted: list[Entry], random: Random) -> None:
     """Parsing gives the sorted, numbered entries; any order of them gives the same bytes."""
     spec = to_spec(wanted)
     assert list(parse_spec(spec)) == number_links(wanted)
@@ -67,7 +72,7 @@ def test_a_spec_is_a_normal_form(wanted, random):
 
 
 @given(entries())
-def test_a_spec_is_sorted_ascii_text(wanted):
+def test_a_spec_is_sorted_ascii_text(wanted: list[Entry]) -> None:
     """One line an entry, whatever the names are."""
     spec = to_spec(wanted)
     assert spec.isascii()
@@ -77,35 +82,28 @@ def test_a_spec_is_sorted_ascii_text(wanted):
 
 
 @given(st.binary(max_size=40))
-def test_names_survive(raw):
+def test_names_survive(raw: bytes) -> None:
     """vis(3) there and back."""
     assert decode_name(encode_name(raw)) == raw
 
 
 WORDS = st.sampled_from(
-    ["/set", "/unset", "..", ".", "a", "b\\040c", "\\q", "mode=0755", "mode=x", "type=dir"]
-    + [
-        "type=file",
-        "uname=root",
-        "gname=wheel",
-        "nochange",
-        "flags=none",
-        "#",
-        "\\",
-        "tags=x",
-        "x/y",
+    [
+        *("/set", "/unset", "..", ".", "a", "b\\040c", "\\q", "mode=0755", "mode=x", "type=dir"),
+        *("type=file", "uname=root", "gname=wheel", "nochange", "flags=none", "#", "\\"),
+        *("tags=x", "x/y"),
     ]
 )
 LINES = st.lists(st.lists(WORDS, max_size=4).map(" ".join), max_size=8).map("\n".join)
 
 
 @given(LINES.map(str.encode) | st.binary(max_size=60))
-def test_any_dist_file_is_read_or_refused(data):
+def test_any_dist_file_is_read_or_refused(data: bytes) -> None:
     """Parents come first, each directory once."""
     try:
         directories = parse_dist(data)
     except FormatError as e:
-        assert e.context.startswith("line ")
+        assert e.context.startswith("line ")  # noqa: PT017
         return
     paths = [d.path for d in directories]
     assert len(set(paths)) == len(paths)
@@ -116,13 +114,16 @@ def test_any_dist_file_is_read_or_refused(data):
 @given(
     st.lists(
         st.sampled_from(
-            ["./a", "type=dir", "type=file", "type=link", "mode=0755", "mode=9", "uid=0", "gid=x"]
-            + ["gid=0", "time=1.0", "time=", "size=-", "link=\\400", "sha256digest=é", "x", ""]
+            [
+                *("./a", "type=dir", "type=file", "type=link", "mode=0755", "mode=9", "uid=0"),
+                *("gid=x", "gid=0", "time=1.0", "time=", "size=-", "link=\\400"),
+                *("sha256digest=é", "x", ""),
+            ]
         ),
         max_size=8,
     ).map(" ".join)
 )
-def test_any_line_of_a_spec_is_read_or_refused(line):
+def test_any_line_of_a_spec_is_read_or_refused(line: str) -> None:
     """Only FormatError."""
     try:
         (entry,) = parse_spec(f"#mtree\n{line}\n".encode())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import tarfile
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +27,7 @@ KINDS = st.sampled_from([tar.REGULAR, tar.DIRECTORY, tar.SYMLINK, tar.HARDLINK])
 
 
 @st.composite
-def described(draw: st.DrawFn) -> tuple[bytes, bytes, dict[str, int], bytes, bytes]:
+def described(draw: st.DrawFn) -> tuple[bytes, bytes, dict[str, Any], bytes, bytes]:
     """Return name, kind, numbers, link target and content of an entry."""
     kind = draw(KINDS)
     name = draw(NAMES) + (b"/" if kind == tar.DIRECTORY else b"")
@@ -42,7 +42,7 @@ def described(draw: st.DrawFn) -> tuple[bytes, bytes, dict[str, int], bytes, byt
     return name, kind, numbers, link, content
 
 
-def write(entries: Sequence[tuple[bytes, bytes, dict[str, int], bytes, bytes]]) -> bytes:
+def write(entries: Sequence[tuple[bytes, bytes, dict[str, Any], bytes, bytes]]) -> bytes:
     return END.join(
         [
             b"".join(
@@ -55,7 +55,7 @@ def write(entries: Sequence[tuple[bytes, bytes, dict[str, int], bytes, bytes]]) 
 
 
 @given(st.lists(described(), max_size=5))
-def test_every_entry_comes_back(entries):
+def test_every_entry_comes_back(entries: list[Any]) -> None:
     """Names and targets of any bytes, numbers of any size, content of any length."""
     reader = tar.TarReader(io.BytesIO(write(entries)))
     got = [(m, reader.read()) for m in reader]
@@ -69,7 +69,7 @@ def test_every_entry_comes_back(entries):
 
 
 @given(st.lists(described(), max_size=4))
-def test_tarfile_agrees(entries):
+def test_tarfile_agrees(entries: list[Any]) -> None:
     """An independent reader sees the same."""
     with tarfile.open(fileobj=io.BytesIO(write(entries)), errors="surrogateescape") as archive:
         infos = list(archive)
@@ -83,7 +83,7 @@ def test_tarfile_agrees(entries):
 
 
 @given(described())
-def test_headers_are_whole_blocks_and_plain_ones_are_single(entry):
+def test_headers_are_whole_blocks_and_plain_ones_are_single(entry: tuple[Any, ...]) -> None:
     """`is_plain` never says yes to what needs more than one."""
     name, kind, numbers, link, content = entry
     raw = tar.header(name, kind, size=len(content), link=link, **numbers)
@@ -93,7 +93,7 @@ def test_headers_are_whole_blocks_and_plain_ones_are_single(entry):
 
 
 @given(st.binary(max_size=1600), st.booleans())
-def test_any_bytes_are_read_or_refused(data, has_end):
+def test_any_bytes_are_read_or_refused(data: bytes, has_end: bool) -> None:
     """Only ArchiveError, whatever somebody else wrote."""
     reader = tar.TarReader(io.BytesIO(data + (END if has_end else b"")))
     try:
@@ -117,7 +117,7 @@ def test_any_bytes_are_read_or_refused(data, has_end):
         max_size=4,
     )
 )
-def test_any_headers_are_read_or_refused(blocks):
+def test_any_headers_are_read_or_refused(blocks: list[Any]) -> None:
     """With right checksums, so that the reader gets further."""
     data = b"".join(
         raw_header(b"name", kind, len(content), **fields) + padded(content)

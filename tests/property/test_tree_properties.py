@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,6 +11,9 @@ from hypothesis import strategies as st
 from pipeline.errors import ConflictError
 from pipeline.formats.mtree import Entry, Kind, to_spec
 from pipeline.rootfs.tree import Composer, Layer
+
+if TYPE_CHECKING:
+    from random import Random
 
 pytestmark = pytest.mark.property
 
@@ -67,7 +72,9 @@ def compose(
 
 
 @given(packages(), st.booleans(), st.randoms())
-def test_the_order_of_packages_does_not_matter(found, apart, random):
+def test_the_order_of_packages_does_not_matter(
+    found: dict[str, list[Entry]], apart: bool, random: Random
+) -> None:
     """Where no two of them want one path."""
     order = list(found.items())
     want = compose(order, apart=apart)
@@ -77,7 +84,7 @@ def test_the_order_of_packages_does_not_matter(found, apart, random):
 
 
 @given(packages(), st.booleans())
-def test_layers_are_sorted_and_complete(found, apart):
+def test_layers_are_sorted_and_complete(found: dict[str, list[Entry]], apart: bool) -> None:
     """Rule 7: every ancestor has an entry, before what is below it; nothing is later than now."""
     layers, tree = compose(list(found.items()), apart=apart)
     for layer in layers:
@@ -93,7 +100,9 @@ def test_layers_are_sorted_and_complete(found, apart):
 
 
 @given(packages())
-def test_every_layer_gives_a_directory_the_attributes_of_the_image(found):
+def test_every_layer_gives_a_directory_the_attributes_of_the_image(
+    found: dict[str, list[Entry]],
+) -> None:
     """Rule 7: overlay file systems take them from the uppermost layer that has it."""
     layers, tree = compose(list(found.items()), apart=True)
     modes = {entry.path: (entry.mode, entry.package) for entry in tree}
@@ -103,7 +112,9 @@ def test_every_layer_gives_a_directory_the_attributes_of_the_image(found):
 
 
 @given(packages(), packages())
-def test_a_child_leaves_its_parents_packages_alone(below, above):
+def test_a_child_leaves_its_parents_packages_alone(
+    below: dict[str, list[Entry]], above: dict[str, list[Entry]]
+) -> None:
     """What the parent owns it still owns; or the two conflict, and both are named."""
     _, parent = compose(list(below.items()), apart=False)
     try:
@@ -113,8 +124,8 @@ def test_a_child_leaves_its_parents_packages_alone(below, above):
             parent=parent,
         )
     except ConflictError as e:
-        assert "package child-" in str(e)
-        assert "image base" in str(e)
+        assert "package child-" in str(e)  # noqa: PT017
+        assert "image base" in str(e)  # noqa: PT017
         return
     owners = {entry.path: entry.package for entry in tree}
     for entry in parent:
@@ -122,7 +133,7 @@ def test_a_child_leaves_its_parents_packages_alone(below, above):
 
 
 @given(packages())
-def test_a_layer_does_not_depend_on_the_times_beneath_it(found):
+def test_a_layer_does_not_depend_on_the_times_beneath_it(found: dict[str, list[Entry]]) -> None:
     """Rule 6: the parent's directories may be of any age."""
     order = list(found.items())
     directories = [directory(p, "", 0o711, 0) for p in ("a", "b", "c", "d", "é")]

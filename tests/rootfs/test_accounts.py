@@ -23,7 +23,7 @@ operator:*:99:99::0:0:again:/:/bin/sh
 GROUP = b"wheel:*:0:root\noperator:*:5:root\nnogroup:*:65533:\nbig:*:4294967294:\n"
 
 
-def test_names_have_the_ids_of_the_images_files():
+def test_names_have_the_ids_of_the_images_files() -> None:
     """passwd(5) and group(5): third field; comments and NIS lines are passed over."""
     accounts = parse_accounts(MASTER, GROUP)
     assert accounts == Accounts(
@@ -32,12 +32,12 @@ def test_names_have_the_ids_of_the_images_files():
     )
 
 
-def test_the_first_of_a_name_counts():
+def test_the_first_of_a_name_counts() -> None:
     """As in getpwnam(3)."""
     assert parse_accounts(MASTER, GROUP).uid("operator") == 2
 
 
-def test_an_id_is_itself_and_an_unknown_name_is_nobody():
+def test_an_id_is_itself_and_an_unknown_name_is_nobody() -> None:
     """Entries may have been resolved already."""
     accounts = parse_accounts(MASTER, GROUP)
     assert (accounts.uid("root"), accounts.gid("operator")) == (0, 5)
@@ -45,7 +45,7 @@ def test_an_id_is_itself_and_an_unknown_name_is_nobody():
     assert (accounts.uid("www"), accounts.gid("www")) == (None, None)
 
 
-def test_an_image_without_files_knows_root_and_wheel():
+def test_an_image_without_files_knows_root_and_wheel() -> None:
     """And no other owner."""
     assert (ROOT_ONLY.uid("root"), ROOT_ONLY.gid("wheel")) == (0, 0)
     assert (ROOT_ONLY.uid("bin"), ROOT_ONLY.gid("operator")) == (None, None)
@@ -63,7 +63,9 @@ def test_an_image_without_files_knows_root_and_wheel():
         (b"", b"big:*:4294967295:\n", "/etc/group, line 1", "got id 4294967295, want at most"),
     ],
 )
-def test_errors_have_the_file_and_the_line(master, group, context, message):
+def test_errors_have_the_file_and_the_line(
+    master: bytes, group: bytes, context: str, message: str
+) -> None:
     """An id of -1 means no owner to chown(2)."""
     with pytest.raises(FormatError) as caught:
         parse_accounts(master, group)

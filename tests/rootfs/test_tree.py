@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 EPOCH = 1000
 
 
-def directory(path: str, mode: int = 0o755, mtime: int = 50, **fields: object) -> Entry:
+def directory(path: str, mode: int = 0o755, mtime: int = 50, **fields: Any) -> Entry:
     return Entry(path=path, kind=Kind.DIRECTORY, mode=mode, user=0, group=0, mtime=mtime, **fields)
 
 
-def file(path: str, content: str = "a", mtime: int = 100, **fields: object) -> Entry:
+def file(path: str, content: str = "a", mtime: int = 100, **fields: Any) -> Entry:
     return Entry(
         path=path,
         kind=Kind.FILE,
@@ -36,7 +36,7 @@ def file(path: str, content: str = "a", mtime: int = 100, **fields: object) -> E
     )
 
 
-def link(path: str, target: str = "x", mtime: int = 100, **fields: object) -> Entry:
+def link(path: str, target: str = "x", mtime: int = 100, **fields: Any) -> Entry:
     return Entry(
         path=path, kind=Kind.LINK, mode=0o755, user=0, group=0, mtime=mtime, link=target, **fields
     )
@@ -57,12 +57,15 @@ def entries(layer: Layer | None) -> dict[str, Entry]:
     return {entry.path: entry for entry in layer.entries}
 
 
-def conflict(c: Composer, *arguments: object, kind: str | None = None) -> ConflictError:
-    with pytest.raises(ConflictError) as caught:
+def conflict(
+    c: Composer, source: str, entries: Sequence[Entry], *, kind: str | None = None
+) -> ConflictError:
+    """Place what conflicts, as a package or as a kind of thing without one."""
+    with pytest.raises(ConflictError) as caught:  # noqa: PT012
         if kind is None:
-            install(c, *arguments)  # type: ignore[arg-type]
+            install(c, source, entries)
         else:
-            c.unowned("l", *arguments, kind=kind)  # type: ignore[arg-type]
+            c.unowned("l", source, entries, kind=kind)
     assert caught.value.hint == "drop one of the two from the image"
     return caught.value
 
@@ -70,7 +73,7 @@ def conflict(c: Composer, *arguments: object, kind: str | None = None) -> Confli
 # ---------------------------------------------------------------- rule 1: one owner
 
 
-def test_two_packages_on_one_path_are_a_conflict():
+def test_two_packages_on_one_path_are_a_conflict() -> None:
     """Rule 1: both sides are named, in the message and as causes."""
     c = composer()
     install(c, "p-1", [file("etc/a")])
@@ -79,21 +82,21 @@ def test_two_packages_on_one_path_are_a_conflict():
     assert error.causes == (("package q-2", None), ("package p-1", None))
 
 
-def test_two_packages_on_one_path_are_a_conflict_even_if_equal():
+def test_two_packages_on_one_path_are_a_conflict_even_if_equal() -> None:
     """Rule 1: pkg's database can name only one."""
     c = composer()
     install(c, "p-1", [file("a")])
     assert "package p-1" in str(conflict(c, "q-2", [file("a")]))
 
 
-def test_a_package_of_the_parent_keeps_its_paths():
+def test_a_package_of_the_parent_keeps_its_paths() -> None:
     """Rule 1: the parent is named."""
     c = composer([replace(file("a"), package="p")])
     error = conflict(c, "q-2", [file("a")])
     assert str(error) == "/a: a file of package q-2, but a file of image base"
 
 
-def test_a_package_takes_over_what_its_parent_holds_without_a_package():
+def test_a_package_takes_over_what_its_parent_holds_without_a_package() -> None:
     """Rule 1: files taken out of FreeBSD-runtime by static, FreeBSD-runtime in runtime."""
     c = composer([file("etc/group", "a"), directory("etc", 0o700)])
     install(c, "p", [directory("etc"), file("etc/group", "b")])
@@ -102,7 +105,7 @@ def test_a_package_takes_over_what_its_parent_holds_without_a_package():
     assert (got["etc"].package, got["etc"].mode) == ("p", 0o755)
 
 
-def test_the_first_package_owns_a_directory():
+def test_the_first_package_owns_a_directory() -> None:
     """Rule 1: its attributes stand, as in pkg's database."""
     c = composer()
     install(c, "p", [directory("d", 0o700)])
@@ -111,7 +114,7 @@ def test_the_first_package_owns_a_directory():
     assert (got["d"].mode, got["d"].package) == (0o700, "p")
 
 
-def test_a_package_takes_over_any_directory_without_one():
+def test_a_package_takes_over_any_directory_without_one() -> None:
     """Rule 1: of the directory layer, or made by rule 3."""
     c = composer()
     c.unowned("dirs", "BSD.root.dist", [directory("d", 0o711)], kind="directory")
@@ -133,7 +136,9 @@ def test_a_package_takes_over_any_directory_without_one():
         (link("a"), directory("a"), "/a: a directory of package q, but a symlink of package p"),
     ],
 )
-def test_a_directory_replaces_no_other_kind_nor_is_replaced(first, second, message):
+def test_a_directory_replaces_no_other_kind_nor_is_replaced(
+    first: Entry, second: Entry, message: str
+) -> None:
     """Rule 2."""
     c = composer()
     install(c, "p", [first])
@@ -141,7 +146,7 @@ def test_a_directory_replaces_no_other_kind_nor_is_replaced(first, second, messa
 
 
 @pytest.mark.parametrize("kind", ["directory", "keep", "pick", "file", "computed", "edited"])
-def test_no_kind_of_thing_is_above_rule_2(kind):
+def test_no_kind_of_thing_is_above_rule_2(kind: str) -> None:
     """Rule 2: not even what the build computes, nor over what nobody owns."""
     c = composer([file("a"), directory("d")])
     new = directory("a") if kind in ("directory", "keep") else file("d")
@@ -150,7 +155,7 @@ def test_no_kind_of_thing_is_above_rule_2(kind):
     assert str(error).endswith(" of image base")
 
 
-def test_a_directory_made_by_rule_3_is_a_directory():
+def test_a_directory_made_by_rule_3_is_a_directory() -> None:
     """Rule 2: whoever made it necessary is named."""
     c = composer()
     install(c, "p", [file("usr/lib/a")])
@@ -161,7 +166,7 @@ def test_a_directory_made_by_rule_3_is_a_directory():
 # ---------------------------------------------------------------- rule 3: ancestors
 
 
-def test_missing_ancestors_are_made():
+def test_missing_ancestors_are_made() -> None:
     """Rule 3: root:wheel 0755, of no package."""
     c = composer()
     install(c, "p", [file("a/b/c")])
@@ -175,7 +180,7 @@ def test_missing_ancestors_are_made():
 
 @pytest.mark.parametrize("obstacle", [file("a"), link("a")])
 @pytest.mark.parametrize("path", ["a/b", "a/b/c"])
-def test_nothing_lies_below_what_is_no_directory(obstacle, path):
+def test_nothing_lies_below_what_is_no_directory(obstacle: Entry, path: str) -> None:
     """Rule 3: a package cannot write through another's symlink."""
     c = composer()
     install(c, "p", [obstacle])
@@ -185,7 +190,7 @@ def test_nothing_lies_below_what_is_no_directory(obstacle, path):
     assert error.causes == (("package q", None), ("package p", None))
 
 
-def test_nothing_lies_below_a_symlink_of_the_parent():
+def test_nothing_lies_below_a_symlink_of_the_parent() -> None:
     """Rule 3: across images as well."""
     message = "/a/b of package q lies below /a, a symlink of image base"
     assert str(conflict(composer([link("a")]), "q", [file("a/b")])) == message
@@ -195,7 +200,7 @@ def test_nothing_lies_below_a_symlink_of_the_parent():
 
 
 @pytest.mark.parametrize("kind", ["file", "computed", "edited"])
-def test_state_may_replace_a_configuration_file(kind):
+def test_state_may_replace_a_configuration_file(kind: str) -> None:
     """Rule 4."""
     c = composer()
     install(c, "p", [file("etc/a"), file("etc/b")], ["/etc/a"])
@@ -205,7 +210,7 @@ def test_state_may_replace_a_configuration_file(kind):
     assert str(error) == "/etc/b: a file of the declaration, but a file of package p"
 
 
-def test_state_may_replace_a_configuration_file_of_the_parent():
+def test_state_may_replace_a_configuration_file_of_the_parent() -> None:
     """Rule 4: the composer is told which files those are."""
     parent = [directory("etc"), replace(file("etc/a"), package="p"), file("etc/b")]
     c = Composer(
@@ -216,7 +221,7 @@ def test_state_may_replace_a_configuration_file_of_the_parent():
 
 
 @pytest.mark.parametrize("kind", ["pick", "directory"])
-def test_other_things_may_not_replace_a_configuration_file(kind):
+def test_other_things_may_not_replace_a_configuration_file(kind: str) -> None:
     """Rule 4: files taken out of a package do not edit another."""
     c = composer()
     install(c, "p", [file("etc/a")], ["/etc/a"])
@@ -225,7 +230,7 @@ def test_other_things_may_not_replace_a_configuration_file(kind):
 
 @pytest.mark.parametrize("second", ["pick", "file", "computed"])
 @pytest.mark.parametrize("first", ["pick", "file", "computed"])
-def test_two_things_of_an_image_on_one_path_are_a_conflict(first, second):
+def test_two_things_of_an_image_on_one_path_are_a_conflict(first: str, second: str) -> None:
     """Rule 4: nobody would know which one was meant."""
     c = composer()
     c.unowned("l", "one", [file("a", "a")], kind=first)
@@ -233,14 +238,14 @@ def test_two_things_of_an_image_on_one_path_are_a_conflict(first, second):
     assert str(error) == "/a: a file of two, but a file of one"
 
 
-def test_a_package_does_not_replace_what_its_own_image_wrote():
+def test_a_package_does_not_replace_what_its_own_image_wrote() -> None:
     """Rule 4: in either order the two are a conflict."""
     c = composer()
     c.unowned("l", "the declaration", [file("a", "a")], kind="file")
     assert "but a file of the declaration" in str(conflict(c, "p", [file("a", "b")]))
 
 
-def test_what_the_build_edits_may_be_there():
+def test_what_the_build_edits_may_be_there() -> None:
     """Rule 4: /etc/passwd of a pick, with a user more."""
     c = composer()
     c.unowned("l", "files taken from p", [file("a", "a")], kind="pick")
@@ -249,7 +254,7 @@ def test_what_the_build_edits_may_be_there():
     assert entries(c.layer("l"))["a"].digest == "a" * 64
 
 
-def test_an_edited_directory_keeps_its_owner():
+def test_an_edited_directory_keeps_its_owner() -> None:
     """Rule 4: a script's chmod does not take a directory away from its package."""
     c = composer()
     install(c, "p", [directory("d", 0o755)])
@@ -259,7 +264,7 @@ def test_an_edited_directory_keeps_its_owner():
 
 
 @pytest.mark.parametrize("kind", ["pick", "file", "computed", "edited"])
-def test_what_the_parent_holds_without_a_package_may_be_replaced(kind):
+def test_what_the_parent_holds_without_a_package_may_be_replaced(kind: str) -> None:
     """Rule 4 is about one image."""
     c = composer([file("a", "a")])
     c.unowned("l", "x", [file("a", "b")], kind=kind)
@@ -267,7 +272,7 @@ def test_what_the_parent_holds_without_a_package_may_be_replaced(kind):
 
 
 @pytest.mark.parametrize("kind", ["file", "computed", "edited"])
-def test_what_is_computed_as_the_parent_has_it_is_left_out(kind):
+def test_what_is_computed_as_the_parent_has_it_is_left_out(kind: str) -> None:
     """Rule 4: a child whose pwd.db is the same shares its parent's; times do not count."""
     parent = [directory("etc"), file("etc/pwd.db", "a", mtime=5, inode=3), file("x", inode=3)]
     c = composer(parent)
@@ -278,14 +283,14 @@ def test_what_is_computed_as_the_parent_has_it_is_left_out(kind):
     assert entries(c.layer("state"))["etc/pwd.db"].mtime == 900
 
 
-def test_a_pick_is_repeated_even_if_the_parent_has_it():
+def test_a_pick_is_repeated_even_if_the_parent_has_it() -> None:
     """Rule 4 leaves out what is computed only."""
     c = composer([file("a")])
     c.unowned("l", "x", [file("a")], kind="pick")
     assert list(entries(c.layer("l"))) == ["a"]
 
 
-def test_directories_of_the_directory_layer_leave_packages_alone():
+def test_directories_of_the_directory_layer_leave_packages_alone() -> None:
     """A package's directory stands; the last dist file counts; `nochange` only makes."""
     c = composer([replace(directory("p", 0o700), package="p"), directory("k", 0o711)])
     c.unowned("l", "dist", [directory("p", 0o755), directory("d", 0o700)], kind="directory")
@@ -297,7 +302,7 @@ def test_directories_of_the_directory_layer_leave_packages_alone():
 # ---------------------------------------------------------------- rule 5: owners
 
 
-def test_names_become_ids():
+def test_names_become_ids() -> None:
     """Rule 5: those of the image."""
     accounts = Accounts(users={"www": 80}, groups={"mail": 6})
     entry = replace(file("a"), user="www", group="mail")
@@ -314,7 +319,9 @@ def test_names_become_ids():
         ("www", "www", "/a of package p: user 'www' is not in the image's /etc/master.passwd"),
     ],
 )
-def test_an_owner_that_the_image_does_not_define_is_an_error(user, group, message):
+def test_an_owner_that_the_image_does_not_define_is_an_error(
+    user: str, group: str, message: str
+) -> None:
     """Rule 5: with what to do about it."""
     with pytest.raises(FormatError) as caught:
         resolve_owner(replace(file("a"), user=user, group=group), ROOT_ONLY, source="package p")
@@ -325,7 +332,7 @@ def test_an_owner_that_the_image_does_not_define_is_an_error(user, group, messag
 # ---------------------------------------------------------------- rule 6: times
 
 
-def test_times_are_clamped():
+def test_times_are_clamped() -> None:
     """Rule 6: min(mtime, source_date_epoch)."""
     c = composer()
     install(c, "p", [file("new", mtime=5000), file("old", mtime=5), directory("d", mtime=5000)])
@@ -336,7 +343,7 @@ def test_times_are_clamped():
     }
 
 
-def test_a_repeated_directory_has_the_newest_time_below_it():
+def test_a_repeated_directory_has_the_newest_time_below_it() -> None:
     """Rule 6: so that a layer does not depend on what lies beneath it."""
     layers = []
     for mtime in (1, 700):
@@ -348,7 +355,7 @@ def test_a_repeated_directory_has_the_newest_time_below_it():
     assert layers[0] == layers[1]
 
 
-def test_a_directory_that_is_brought_keeps_its_time():
+def test_a_directory_that_is_brought_keeps_its_time() -> None:
     """Rule 6 is about those that are only repeated."""
     c = composer()
     install(c, "p", [directory("a", mtime=7), file("a/b/c", mtime=20)])
@@ -356,7 +363,7 @@ def test_a_directory_that_is_brought_keeps_its_time():
     assert [got[p].mtime for p in ("a", "a/b")] == [7, 20]
 
 
-def test_a_directory_without_a_time_of_its_own():
+def test_a_directory_without_a_time_of_its_own() -> None:
     """Listed but not in the archive: the newest below it, or source_date_epoch."""
     c = composer()
     install(c, "p", [directory("a", mtime=0), file("a/b", mtime=20), directory("e", mtime=0)])
@@ -364,7 +371,7 @@ def test_a_directory_without_a_time_of_its_own():
     assert (got["a"].mtime, got["e"].mtime) == (20, EPOCH)
 
 
-def test_an_empty_directory_below_made_ones():
+def test_an_empty_directory_below_made_ones() -> None:
     """All of them wait for a time, and get source_date_epoch."""
     c = composer()
     install(c, "p", [directory("a/b/c", mtime=0)])
@@ -374,7 +381,7 @@ def test_an_empty_directory_below_made_ones():
 # ---------------------------------------------------------------- rule 7: complete layers
 
 
-def test_a_layer_has_an_entry_for_each_ancestor():
+def test_a_layer_has_an_entry_for_each_ancestor() -> None:
     """Rule 7: with the attributes that the image gives it."""
     parent = [
         replace(directory("a", 0o711), package="p", user=5),
@@ -389,7 +396,7 @@ def test_a_layer_has_an_entry_for_each_ancestor():
     assert got["a/b"] == replace(parent[1], mtime=100)
 
 
-def test_every_layer_gives_a_directory_the_same_attributes():
+def test_every_layer_gives_a_directory_the_same_attributes() -> None:
     """Rule 7: although the owner's layer comes after the one that repeats the directory."""
     c = composer()
     c.unowned("0", "dist", [directory("d", 0o755)], kind="directory")
@@ -401,7 +408,7 @@ def test_every_layer_gives_a_directory_the_same_attributes():
     assert {e.path: e.mode for e in c.tree()} == {"d": 0o700, "d/f": 0o644}
 
 
-def test_the_tree_has_what_was_placed_last():
+def test_the_tree_has_what_was_placed_last() -> None:
     """Layers are finished in order; an earlier one does not bring back what was replaced."""
     c = composer()
     install(c, "p", [file("a", "a")], ["/a"], layer="1")
@@ -417,14 +424,14 @@ def test_the_tree_has_what_was_placed_last():
     assert [e.digest for e in c.tree()] == ["b" * 64]
 
 
-def test_a_layer_without_entries_is_none():
+def test_a_layer_without_entries_is_none() -> None:
     """It would be an empty archive."""
     c = composer([directory("a")])
     assert c.layer("l") is None
     assert c.tree() == (directory("a"),)
 
 
-def test_file_flags_are_dropped_unless_kept():
+def test_file_flags_are_dropped_unless_kept() -> None:
     """`schg` makes a layer hard to delete."""
     for keep, flags in ((False, ""), (True, "schg")):
         c = composer(keep_flags=keep)
@@ -435,7 +442,7 @@ def test_file_flags_are_dropped_unless_kept():
 # ---------------------------------------------------------------- hard links, reading
 
 
-def test_hard_links_of_two_sources_stay_apart():
+def test_hard_links_of_two_sources_stay_apart() -> None:
     """Each package numbers its own."""
     c = composer([file("p1", inode=1), file("p2", inode=1)])
     install(c, "p", [file("a", inode=1), file("b", inode=1)])
@@ -446,7 +453,7 @@ def test_hard_links_of_two_sources_stay_apart():
     assert tree == {"a": 1, "b": 1, "c": 2, "d": 2, "p1": 3, "p2": 3}
 
 
-def test_a_link_whose_other_name_is_in_another_layer_is_a_file():
+def test_a_link_whose_other_name_is_in_another_layer_is_a_file() -> None:
     """Hard links stay within a layer."""
     c = composer()
     install(c, "p", [file("a", inode=1), file("b", inode=1)], ["/b"])
@@ -456,7 +463,7 @@ def test_a_link_whose_other_name_is_in_another_layer_is_a_file():
     assert [e.inode for e in c.tree()] == [0, 0]
 
 
-def test_what_has_been_placed_can_be_read():
+def test_what_has_been_placed_can_be_read() -> None:
     """Effects look at the tree so far."""
     c = composer([directory("etc"), file("etc/a")])
     install(c, "p", [file("etc/é"), file("etc/b/c"), file("etcx")])

@@ -7,7 +7,7 @@ import io
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -25,7 +25,7 @@ from pipeline.stages.package import PackageResult, unpack_archive
 from tests.archives import Item, Memory, package, text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
 
 PACKAGES = Path(__file__).resolve().parents[2] / "fixtures" / "packages"
 ALGORITHMS = ["zstd", "gzip", "none"]
@@ -73,7 +73,7 @@ def build(
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_layer_is_its_specs_tar(algorithm, store, sample):
+def test_a_layer_is_its_specs_tar(algorithm: str, store: Store, sample: Any) -> None:
     """diff_id and size are those of the tar, digest and size those of the blob."""
     spec, packages = sample
     result = build(store, spec, packages, algorithm)
@@ -86,22 +86,24 @@ def test_a_layer_is_its_specs_tar(algorithm, store, sample):
     with store.open(result.blob.digest) as f:
         stream = open_decompressed(f, limit=1 << 30, what="layer")
         got = b"".join(iter(lambda: stream.read(CHUNK), b""))
-    assert got == want
+    assert got == bytes(want)
     reader = tar.TarReader(io.BytesIO(got))
     contents = {member.name: reader.read() for member in reader}
     assert contents["etc/inline"] == b"written by the declaration\n"
     assert len(contents) == store.read(spec.digest).count(b"\n") - 1
 
 
-def test_diff_ids_do_not_depend_on_the_compression(store, sample):
+def test_diff_ids_do_not_depend_on_the_compression(store: Store, sample: Any) -> None:
     """So that a container store shares them."""
-    results = [build(store, *sample, algorithm) for algorithm in ALGORITHMS]
+    results = [build(store, sample[0], sample[1], algorithm) for algorithm in ALGORITHMS]
     assert len({result.diff_id for result in results}) == 1
     assert len({result.blob.digest for result in results}) == 3
 
 
 @pytest.mark.parametrize("algorithm", ["zstd", "gzip"])
-def test_layers_do_not_depend_on_the_machine(algorithm, tmp_path, store, sample, monkeypatch):
+def test_layers_do_not_depend_on_the_machine(
+    algorithm: str, tmp_path: Path, store: Store, sample: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The number of cores decides only how long it takes."""
     spec, packages = sample
     digests = set()
@@ -116,7 +118,7 @@ def test_layers_do_not_depend_on_the_machine(algorithm, tmp_path, store, sample,
     assert len(digests) == 1
 
 
-def test_a_layer_is_made_once(store, sample):
+def test_a_layer_is_made_once(store: Store, sample: Any) -> None:
     """The packages are not even asked for."""
     spec, packages = sample
     compression = Compression(level=3)
@@ -133,7 +135,7 @@ def test_a_layer_is_made_once(store, sample):
     assert recall_layer(spec, Compression(algorithm="gzip", level=3), store=store) is None
 
 
-def test_an_edited_layer_is_made_again(store, sample):
+def test_an_edited_layer_is_made_again(store: Store, sample: Any) -> None:
     """Not trusted because of its name."""
     spec, packages = sample
     result = build(store, spec, packages)
@@ -147,7 +149,7 @@ def test_an_edited_layer_is_made_again(store, sample):
 
 
 @pytest.mark.parametrize("algorithm", ALGORITHMS)
-def test_a_failed_layer_leaves_nothing(algorithm, store, sample):
+def test_a_failed_layer_leaves_nothing(algorithm: str, store: Store, sample: Any) -> None:
     """A payload that is too short: no blob, no memo, no temporary file."""
     spec, packages = sample
     path = store.path(packages[0].payload.digest)
@@ -172,19 +174,23 @@ def _many(store: Store, count: int) -> tuple[list[PackageResult], list[Entry]]:
     return packages, entries
 
 
-def test_only_some_payloads_are_open(store, monkeypatch):
+def _open_files() -> int:
+    return sum(1 for _ in Path("/proc/self/fd").iterdir())
+
+
+def test_only_some_payloads_are_open(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many packages a layer has; they are opened again when needed."""
     monkeypatch.setattr(content_module, "_OPEN_FILES", 3)
     packages, entries = _many(store, 8)
-    before = len(os.listdir("/proc/self/fd"))
+    before = _open_files()
     with ContentSource(packages, store=store) as source:
         for entry in (*entries, *entries[::-1], *entries[::3]):
             assert source.read(entry) == b"content %d" % int(entry.path)
-            assert len(os.listdir("/proc/self/fd")) <= before + 3
-    assert len(os.listdir("/proc/self/fd")) == before
+            assert _open_files() <= before + 3
+    assert _open_files() == before
 
 
-def test_large_content_comes_in_pieces(store, monkeypatch):
+def test_large_content_comes_in_pieces(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Of bounded size."""
     monkeypatch.setattr(content_module, "CHUNK", 1000)
     data = package([Item(path="/a", content=text(2500)), Item(path="/b", content=b"b")])
@@ -196,7 +202,7 @@ def test_large_content_comes_in_pieces(store, monkeypatch):
         assert source.read(b) == b"b"
 
 
-def test_content_of_no_package_is_a_blob(store):
+def test_content_of_no_package_is_a_blob(store: Store) -> None:
     """Inline files of the declaration and what the build computed."""
     blob = store.put(b"inline")
     entry = Entry(
@@ -211,5 +217,6 @@ def test_content_of_no_package_is_a_blob(store):
     )
     with ContentSource([], store=store) as source:
         assert source.read(entry) == b"inline"
+        assert source.read_digest(blob.digest.hex, 6) == b"inline"
         with pytest.raises(FileNotFoundError):
             source.read(replace(entry, digest="0" * 64))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -64,7 +64,7 @@ def locked(digest: Digest, name: str = "FreeBSD-runtime", version: str = "15.0")
     )
 
 
-def test_a_package_becomes_a_spec_a_payload_and_its_manifest(store):
+def test_a_package_becomes_a_spec_a_payload_and_its_manifest(store: Store) -> None:
     """All by digest; the spec names owners, the extents say where contents lie."""
     blob = store.put(RUNTIME.read_bytes())
     result = unpack_package(locked(blob.digest), store=store)
@@ -72,7 +72,7 @@ def test_a_package_becomes_a_spec_a_payload_and_its_manifest(store):
     with RUNTIME.open("rb") as f:
         want = read_package(f, payload, size=blob.size, what="x")
     assert store.read(result.manifest.digest) == want.raw_manifest
-    assert store.read(result.payload.digest) == payload
+    assert store.read(result.payload.digest) == bytes(payload)
     entries = parse_spec(store.read(result.spec.digest))
     assert entries == want.entries
     assert result.newest_mtime == want.newest_mtime == max(e.mtime for e in entries)
@@ -85,7 +85,7 @@ def test_a_package_becomes_a_spec_a_payload_and_its_manifest(store):
             assert hashlib.sha256(where[e.digest]).hexdigest() == e.digest
 
 
-def test_it_is_unpacked_once(store, reads):
+def test_it_is_unpacked_once(store: Store, reads: Any) -> None:
     """Also for another process, another repository, another lock."""
     package_ = locked(store.put(RUNTIME.read_bytes()).digest)
     assert recall_package(package_, store=store) is None
@@ -98,7 +98,7 @@ def test_it_is_unpacked_once(store, reads):
 
 
 @pytest.mark.parametrize("output", ["manifest", "spec", "payload", "extents"])
-def test_a_damaged_output_is_made_again(output, store, reads):
+def test_a_damaged_output_is_made_again(output: str, store: Store, reads: Any) -> None:
     """Edited with its mtime restored: ctime tells."""
     package_ = locked(store.put(RUNTIME.read_bytes()).digest)
     result = unpack_package(package_, store=store)
@@ -115,7 +115,7 @@ def test_a_damaged_output_is_made_again(output, store, reads):
     assert all(again.verify(b.digest) for b in (result.spec, result.payload, result.extents))
 
 
-def test_suspicion_hashes_everything(store, reads):
+def test_suspicion_hashes_everything(store: Store, reads: Any) -> None:
     """`audit` believes no earlier result."""
     package_ = locked(store.put(RUNTIME.read_bytes()).digest)
     result = unpack_package(package_, store=store)
@@ -126,7 +126,9 @@ def test_suspicion_hashes_everything(store, reads):
 @pytest.mark.parametrize(
     ("name", "version"), [("FreeBSD-runtime", "15.1"), ("FreeBSD-rc", "15.0"), ("x", "y")]
 )
-def test_a_package_that_is_another_than_the_lock_says_is_refused(name, version, store):
+def test_a_package_that_is_another_than_the_lock_says_is_refused(
+    name: str, version: str, store: Store
+) -> None:
     """The catalogue lied, and the sum was that of the lie."""
     blob = store.put(RUNTIME.read_bytes())
     with pytest.raises(DigestMismatchError) as caught:
@@ -140,7 +142,7 @@ def test_a_package_that_is_another_than_the_lock_says_is_refused(name, version, 
 
 
 @pytest.mark.parametrize("name", ["wrong-sum.pkg", "missing-member.pkg", "truncated-zst.pkg"])
-def test_nothing_is_left_of_a_hostile_package(name, store):
+def test_nothing_is_left_of_a_hostile_package(name: str, store: Store) -> None:
     """No blob, no memo, no temporary file."""
     blob = store.put((FIXTURES / "hostile" / "packages" / name).read_bytes())
     with pytest.raises((ArchiveError, DigestMismatchError)):
@@ -150,7 +152,7 @@ def test_nothing_is_left_of_a_hostile_package(name, store):
 
 
 @pytest.mark.parametrize("damage", [b"", b"another archive"])
-def test_an_archive_is_believed_only_by_its_digest(damage, store, reads):
+def test_an_archive_is_believed_only_by_its_digest(damage: bytes, store: Store, reads: Any) -> None:
     """Somebody edited the store: not one byte is parsed, and the archive is fetched anew."""
     blob = store.put(RUNTIME.read_bytes())
     path = store.path(blob.digest)
@@ -166,7 +168,7 @@ def test_an_archive_is_believed_only_by_its_digest(damage, store, reads):
     assert not store.has(blob.digest)
 
 
-def test_two_packages_with_the_same_content_share_the_payload(store):
+def test_two_packages_with_the_same_content_share_the_payload(store: Store) -> None:
     """Blobs are by digest."""
     results = []
     for version in ("1", "2"):
@@ -179,7 +181,9 @@ def test_two_packages_with_the_same_content_share_the_payload(store):
     assert one.manifest != two.manifest
 
 
-def test_a_new_version_of_the_code_unpacks_anew(store, reads, monkeypatch):
+def test_a_new_version_of_the_code_unpacks_anew(
+    store: Store, reads: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Its digest is one of the inputs."""
     package_ = locked(store.put(RUNTIME.read_bytes()).digest)
     result = unpack_package(package_, store=store)

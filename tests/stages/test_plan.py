@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -115,7 +115,7 @@ def lock_of(d: Declaration) -> Lock:
 # ---------------------------------------------------------------- request and lock
 
 
-def test_a_request_is_what_the_resolver_needs():
+def test_a_request_is_what_the_resolver_needs() -> None:
     """Not how an image is compressed or called."""
     d = declaration()
     assert request_of(d, "14.3") == {
@@ -140,7 +140,7 @@ def test_a_request_is_what_the_resolver_needs():
     assert list(request_of(d, "15.0")["images"]) == ["static", "runtime"]  # type: ignore[call-overload]
 
 
-def test_packages_that_only_give_files_depend_on_the_release():
+def test_packages_that_only_give_files_depend_on_the_release() -> None:
     """And FreeBSD-mtree is one of them where there is a directory layer."""
     static = declaration().images["static"]
     assert picked_packages(static, "15.0") == ("FreeBSD-mtree", "new", "runtime")
@@ -148,7 +148,7 @@ def test_packages_that_only_give_files_depend_on_the_release():
     assert picked_packages(declaration().images["runtime"], "15.0") == ()
 
 
-def test_a_lock_that_answers_passes():
+def test_a_lock_that_answers_passes() -> None:
     """Also after it has been written and read; what else is in the lock does not matter."""
     d = declaration()
     check_lock(d, lock_of(d), what="lock")
@@ -195,7 +195,7 @@ def test_a_lock_that_answers_passes():
         ),
     ],
 )
-def test_the_first_difference_is_named(old, new, message):
+def test_the_first_difference_is_named(old: str, new: str, message: str) -> None:
     """With what to do."""
     lock = lock_of(declaration())
     assert TEXT.count(old) == 1
@@ -205,14 +205,14 @@ def test_the_first_difference_is_named(old, new, message):
     assert "doit update" in str(caught.value.hint)
 
 
-def test_an_image_that_is_gone_is_named():
+def test_an_image_that_is_gone_is_named() -> None:
     """The lock has more than the declaration."""
     without = TEXT.partition("[images.runtime]")[0]
     with pytest.raises(StaleLockError, match=r"releases\.15\.0\.images\.runtime is gone$"):
         check_lock(declaration(without), lock_of(declaration()), what="lock")
 
 
-def test_a_lock_of_another_format_or_release_is_stale():
+def test_a_lock_of_another_format_or_release_is_stale() -> None:
     """A released format never changes."""
     d = declaration()
     with pytest.raises(StaleLockError, match=r"^lock is of format 2, the declaration of 1$"):
@@ -221,7 +221,7 @@ def test_a_lock_of_another_format_or_release_is_stale():
         check_lock(d, replace(lock_of(d), releases={}), what="lock")
 
 
-def test_a_lock_that_was_damaged_by_hand_is_stale():
+def test_a_lock_that_was_damaged_by_hand_is_stale() -> None:
     """A merge may lose an architecture or an image while the request stays."""
     d = declaration()
     lock = lock_of(d)
@@ -240,7 +240,7 @@ def test_a_lock_that_was_damaged_by_hand_is_stale():
         assert str(caught.value) == message
 
 
-def test_a_lock_is_read_from_its_file(tmp_path: Path):
+def test_a_lock_is_read_from_its_file(tmp_path: Path) -> None:
     """None if there is none; an error names the file."""
     path = tmp_path / "images.lock.json"
     assert read_lock(path) is None
@@ -261,7 +261,7 @@ def plan(text: str = TEXT) -> dict[str, ImagePlan]:
     return dict(make_plan(d, lock_of(d)).images)
 
 
-def test_every_image_of_every_release_and_architecture():
+def test_every_image_of_every_release_and_architecture() -> None:
     """Parents first."""
     images = plan()
     assert list(images) == [
@@ -274,7 +274,7 @@ def test_every_image_of_every_release_and_architecture():
     assert [str(image) for image in images.values()] == list(images)
 
 
-def test_an_image_knows_its_ancestors_and_its_own_share():
+def test_an_image_knows_its_ancestors_and_its_own_share() -> None:
     """Packages in install order, sources by name, accounts of the whole line."""
     runtime = plan()["15.0:aarch64:runtime"]
     assert [p.name for p in runtime.lineage] == ["static", "runtime"]
@@ -293,15 +293,15 @@ def test_an_image_knows_its_ancestors_and_its_own_share():
     assert runtime.reference == "freebsd-runtime:15.0"
 
 
-def test_files_of_other_releases_are_left_out():
+def test_files_of_other_releases_are_left_out() -> None:
     """Declared once for all."""
     images = plan()
     assert [f.package or f.path for f in images["15.0:amd64:static"].files] == ["runtime", "new"]
     assert [f.package or f.path for f in images["14.3:amd64:static"].files] == ["runtime", "/y"]
 
 
-def test_one_layer_for_all_packages():
-    """layering = "single"."""
+def test_one_layer_for_all_packages() -> None:
+    """By `layering = "single"`."""
     runtime = plan()["15.0:amd64:runtime"]
     assert runtime.layer_of() == dict.fromkeys(["libs", "runtime", "rc"], "packages")
     assert runtime.layers() == ("directories", "packages", "state")
@@ -311,7 +311,7 @@ def test_one_layer_for_all_packages():
     ("budget", "own"),
     [(40, ["libs", "rc", "runtime"]), (3, ["libs", "rc", "runtime"]), (2, ["runtime"])],
 )
-def test_one_layer_a_package_up_to_the_budget(budget, own):
+def test_one_layer_a_package_up_to_the_budget(budget: int, own: Any) -> None:
     """The largest have their own, the rest share one; packages of equal size by name."""
     text = TEXT.replace(
         'parent = "static"', f'parent = "static"\nlayering = "package"\nlayer_budget = {budget}'
@@ -324,7 +324,7 @@ def test_one_layer_a_package_up_to_the_budget(budget, own):
     assert runtime.layers() == ("directories", *names, "packages", "state")
 
 
-def test_each_archive_is_needed_once():
+def test_each_archive_is_needed_once() -> None:
     """By release and architecture, however many images use it."""
     d = declaration()
     whole = make_plan(d, lock_of(d))
@@ -340,7 +340,7 @@ def test_each_archive_is_needed_once():
     ]
 
 
-def test_references_join_architectures():
+def test_references_join_architectures() -> None:
     """One index an image and release."""
     d = declaration()
     references = make_plan(d, lock_of(d)).references()

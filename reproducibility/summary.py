@@ -1,0 +1,240 @@
+"""Differences for people: grouped, counted, put into sentences."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from reproducibility.causes import Cause
+from reproducibility.findings import (
+    Agreement,
+    Cell,
+    Level,
+    Matrix,
+    Place,
+    Row,
+    State,
+    Verdict,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from reproducibility.findings import Comparison, Difference, PlatformResult, Report
+
+VERDICTS: Final = {
+    Verdict.REPRODUCIBLE: "Reproducible",
+    Verdict.DIFFERENT: "Different",
+    Verdict.UNKNOWN: "Could not tell",
+}
+MARKS: Final = {Verdict.REPRODUCIBLE: "✓", Verdict.DIFFERENT: "≠", Verdict.UNKNOWN: "?"}
+
+STATES: Final = {
+    State.IDENTICAL: "identical",
+    State.EQUAL_CONTENT: "equal content",
+    State.DIFFERENT: "different",
+    State.ONLY_A: "only in A",
+    State.ONLY_B: "only in B",
+    State.NOT_COMPARED: "not compared",
+}
+_AGREEMENTS: Final = {
+    Agreement.TARS: "Every layer holds the same tar; only compression or documents differ.",
+    Agreement.FILES: "The same files with the same content; only metadata, order or form differ.",
+}
+
+
+def plural(count: int, one: str, many: str = "") -> str:
+    """Count things: `1 file`, `2 files`."""
+    return f"{count:,} {one if count == 1 else many or one + 's'}"
+
+
+def size_text(size: int) -> str:
+    """Write a size for people."""
+    if size < 1000:  # noqa: PLR2004
+        return f"{size} B"
+    value = float(size)
+    for unit in ("kB", "MB", "GB", "TB"):
+        value /= 1000
+        if value < 1000:  # noqa: PLR2004
+            break
+    return f"{value:.1f} {unit}"
+
+
+def short_digest(digest: str) -> str:
+    """Shorten a digest for people."""
+    prefix, colon, rest = digest.partition(":")
+    return f"{prefix}:{rest[:12]}…" if colon and len(rest) > 12 else digest  # noqa: PLR2004
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CauseCount:
+    """How often a cause was found."""
+
+    cause: Cause
+    count: int
+    packages: tuple[str, ...]
+    """Those with most of them first."""
+    example: str
+    is_ignored: bool
+
+
+def counted(differences: Iterable[Difference]) -> list[Difference]:
+    """Return the differences that decide the verdict."""
+    return [d for d in differences if not d.ignored]
+
+
+def count_causes(comparisons: Iterable[Comparison]) -> tuple[CauseCount, ...]:
+    """Count differences by cause, the most frequent first."""
+    counts: Counter[Cause] = Counter()
+    packages: dict[Cause, Counter[str]] = {}
+    examples: dict[Cause, str] = {}
+    ignored: set[Cause] = set()
+    for comparison in comparisons:
+        ignored.update(comparison.ignored)
+        for d in comparison.differences:
+            counts[d.cause] += 1
+            examples.setdefault(d.cause, where_text(d))
+            if d.package:
+                packages.setdefault(d.cause, Counter())[d.package] += 1
+        for omitted in comparison.omitted:
+            counts[Cause(omitted.name)] += omitted.count
+    order = sorted(counts, key=lambda cause: (-counts[cause], list(Cause).index(cause)))
+    return tuple(
+        CauseCount(
+            cause=cause,
+            count=counts[cause],
+            packages=tuple(
+                sorted(packages.get(cause, {}), key=lambda p: (-packages[cause][p], p))
+            ),
+            example=examples.get(cause, ""),
+            is_ignored=cause in ignored,
+        )
+        for cause in order
+    )
+
+
+def where_text(d: Difference) -> str:
+    """Say where a difference is, in few words: the path, or the field of a document."""
+    parts = [d.place.path or d.place.layer or d.level.value, d.inside]
+    return " ".join(filter(None, parts))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Group:
+    """Differences of one kind in one place."""
+
+    place: Place
+    level: Level
+    cause: Cause
+    differences: tuple[Difference, ...]
+
+
+def group(differences: Iterable[Difference]) -> tuple[Group, ...]:
+    """Group by image, platform and layer, then by level and cause; order is kept."""
+    groups: dict[tuple[Place, Level, Cause], list[Difference]] = {}
+    for d in differences:
+        place = Place(
+            image=d.place.image, platform=d.place.platform, layer=d.place.layer, path=""
+        )
+        groups.setdefault((place, d.level, d.cause), []).append(d)
+    return tuple(
+        Group(place=place, level=level, cause=cause, differences=tuple(found))
+        for (place, level, cause), found in groups.items()
+    )
+
+
+def headline(report: Report) -> str:
+    """Put a report into a sentence or two."""
+    comparisons = report.comparisons
+    total = sum(_total(c) for c in comparisons)
+    platforms = sum(len(image.platforms) for c in comparisons for image in c.images)
+    images = sum(len(c.images) for c in comparisons)
+    compared = f"{plural(images, 'image')}, {plural(platforms, 'platform')}"
+    ignored = sorted({cause.value for c in comparisons for cause in c.ignored})
+    text = {
+        Verdict.REPRODUCIBLE: f"No difference in {compared}.",
+        Verdict.UNKNOWN: f"{compared} compared; {_problem_text(comparisons)}",
+        Verdict.DIFFERENT: f"{plural(total, 'difference')} in {compared}.",
+    }[report.verdict]
+    agreements = {c.agreement for c in comparisons}
+    if report.verdict is Verdict.DIFFERENT and len(agreements) == 1:
+        text += " " + _AGREEMENTS.get(agreements.pop(), "")
+    if ignored:
+        text += f" Not counted: {', '.join(ignored)}."
+    return text.strip()
+
+
+def _total(comparison: Comparison) -> int:
+    ignored = {cause.value for cause in comparison.ignored}
+    omitted = sum(o.count for o in comparison.omitted if o.name not in ignored)
+    return len(counted(comparison.differences)) + omitted
+
+
+def _problem_text(comparisons: Sequence[Comparison]) -> str:
+    problems = [problem for c in comparisons for problem in c.problems]
+    if not problems:
+        return "not everything could be done."
+    more = f" (and {len(problems) - 1} more)" if len(problems) > 1 else ""
+    return f"{problems[0]}{more}."
+
+
+def download_size(platform: PlatformResult, side: str) -> int | None:
+    """Return the bytes of all layers of one side, None if they are not known."""
+    sides = [getattr(layer, side) for layer in platform.layers]
+    sizes = [s.size for s in sides if s is not None]
+    return sum(sizes) if sizes and min(sizes) >= 0 else None
+
+
+# ---------------------------------------------------------------- the matrix of a plain comparison
+
+_LEVELS: Final = (
+    (Level.INDEX, "Index", "the list of platforms"),
+    (Level.MANIFEST, "Manifest", "the list of layers"),
+    (Level.CONFIG, "Config", "environment, commands, history"),
+    (Level.LAYER, "Layers", "order, form and compression of the tars"),
+    (Level.ENTRY, "Entries", "paths, modes, owners, times, links"),
+    (Level.CONTENT, "Contents", "bytes of files, rows of databases"),
+)
+
+
+def level_matrix(comparison: Comparison) -> Matrix:
+    """Return levels by images: how often each differs where."""
+    columns = []
+    places = []
+    for image in comparison.images:
+        for platform in image.platforms:
+            columns.append(" ".join(filter(None, (image.name, platform.platform))) or "files")
+            places.append((image.name, platform.platform))
+    counts = Counter(
+        (d.place.image, d.place.platform, d.level) for d in counted(comparison.differences)
+    )
+    shared = Counter(
+        (image, platform, d.level)
+        for d in counted(comparison.differences)
+        for image, platform in _also(d, places)
+    )
+    rows = []
+    for level, name, detail in _LEVELS:
+        cells = []
+        for image_name, platform_name in places:
+            count = counts[image_name, platform_name, level] + shared[
+                image_name, platform_name, level
+            ]
+            if level is Level.INDEX:
+                count += counts[image_name, "", level]
+            verdict = Verdict.DIFFERENT if count else Verdict.REPRODUCIBLE
+            cells.append(
+                Cell(verdict=verdict, text=plural(count, "difference") if count else "same")
+            )
+        rows.append(Row(name=name, detail=detail, guilty=False, cells=tuple(cells)))
+    return Matrix(title="Levels", corner="Level", columns=tuple(columns), rows=tuple(rows))
+
+
+def _also(d: Difference, places: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
+    """Return the other images that have a difference, too."""
+    return [
+        (image, platform)
+        for image, platform in places
+        if any(text.startswith(f"{image} > {platform} > ") for text in d.also_in)
+    ]
