@@ -10,17 +10,30 @@ import os
 import signal
 import sys
 from pathlib import Path  # noqa: TID251  - a command is told names of files
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, TextIO
 
 from pipeline.errors import ConfigurationError, PipelineError
 from pipeline.formats.algorithm import LEVELS, Algorithm
+from pipeline.formats.compression import unpinned_encoder
 from pipeline.host.environment import source_date_epoch
+from pipeline.pkg.localdb_schema import check_schema
+from pipeline.rootfs.normalise import Rules
+from pipeline.rootfs.ownership import Owners
+from pipeline.stages.canonicalize_database import (
+    DatabaseRules,
+    canonicalize_database,
+    canonicalize_root,
+)
+from pipeline.stages.canonicalize_image import ImageRules, canonicalize_image
+from pipeline.stages.canonicalize_tar import algorithm_for, canonicalize_tar
+from pipeline.stages.compare_databases import compare_databases
+from pipeline.stages.layout_place import Place
+from pipeline.stages.normal_archive import Encoding
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from pipeline.rootfs.normalise import Rules
-    from pipeline.stages.canonicalize_database import CanonicalDatabase, DatabaseRules
+    from pipeline.stages.canonicalize_image import ImageChange
     from pipeline.stages.compare_databases import Comparison
 
 PROGRAM: Final = "python -m pipeline.canonicalize"
@@ -55,9 +68,9 @@ examples:
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command; return its exit status."""
-    signal.signal(signal.SIGTERM, _terminate)
     options = _parser().parse_args(arguments)
     run: Callable[[argparse.Namespace], int] = options.run
+    previous = signal.signal(signal.SIGTERM, _terminate)
     try:
         return run(options)
     except PipelineError as e:
@@ -69,6 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _complain(f"{where}{os.strerror(e.errno)}", None)
     except KeyboardInterrupt:
         return _INTERRUPTED
+    finally:
+        signal.signal(signal.SIGTERM, previous)
     return FAILED
 
 
@@ -78,17 +93,19 @@ def _terminate(number: int, _: object) -> NoReturn:
 
 
 def _complain(message: str, hint: str | None) -> None:
-    lines = [f"error: {message}"] + ([f"hint: {hint}"] if hint else [])
-    sys.stderr.write("".join(f"{_printable(line)}\n" for line in lines))
+    _write(sys.stderr, [f"error: {message}", *([f"hint: {hint}"] if hint else [])])
 
 
-def _say(lines: Iterable[str]) -> None:
-    sys.stdout.write("".join(f"{_printable(line)}\n" for line in lines))
+def _say(*lines: str) -> None:
+    _write(sys.stdout, lines)
 
 
-def _printable(line: str) -> str:
-    """Return a line that any terminal's encoding takes: names of files may be any bytes."""
-    return line.encode("utf-8", "backslashreplace").decode()
+def _write(stream: TextIO, lines: Iterable[str]) -> None:
+    """Write lines; names of files may be any bytes, and a terminal may take only some letters."""
+    encoding = stream.encoding or "utf-8"
+    stream.writelines(
+        line.encode(encoding, "backslashreplace").decode(encoding) + "\n" for line in lines
+    )
 
 
 # ---------------------------------------------------------------- arguments
@@ -145,13 +162,14 @@ def _parser() -> argparse.ArgumentParser:
     _add_common(form)
 
     form = _form(
-        forms, "diff", _run_diff, "say what two databases, root directories, tars or images differ in"
+        forms,
+        "diff",
+        _run_diff,
+        "say what two databases, root directories, tars or images differ in",
     )
     form.add_argument("a", metavar="A")
     form.add_argument("b", metavar="B")
-    form.add_argument(
-        "--ignore-times", action="store_true", help="pass over times of installation"
-    )
+    form.add_argument("--ignore-times", action="store_true", help="pass over times of installation")
     form.add_argument(
         "--limit", metavar="N", type=int, default=200, help="rows to show (default: %(default)s)"
     )
@@ -188,9 +206,7 @@ def _add_common(form: argparse.ArgumentParser) -> None:
 
 
 def _add_archive(form: argparse.ArgumentParser, default: str) -> None:
-    form.add_argument(
-        "--compression", choices=["zstd", "gzip", "none"], help=f"default: {default}"
-    )
+    form.add_argument("--compression", choices=["zstd", "gzip", "none"], help=f"default: {default}")
     form.add_argument(
         "--level", metavar="N", type=int, help="of --compression: zstd 1 to 19, gzip 1 to 12"
     )
@@ -220,9 +236,6 @@ def _time(options: argparse.Namespace) -> int:
 
 
 def _database_rules(options: argparse.Namespace) -> DatabaseRules:
-    from pipeline.pkg.localdb_schema import check_schema  # noqa: PLC0415
-    from pipeline.stages.canonicalize_database import DatabaseRules  # noqa: PLC0415
-
     return DatabaseRules(
         schema=None if options.schema is None else check_schema(options.schema),
         source_date_epoch=_time(options),
@@ -230,9 +243,6 @@ def _database_rules(options: argparse.Namespace) -> DatabaseRules:
 
 
 def _archive_rules(options: argparse.Namespace, *, is_layer: bool) -> Rules:
-    from pipeline.rootfs.normalise import Rules  # noqa: PLC0415
-    from pipeline.rootfs.ownership import Owners  # noqa: PLC0415
-
     owners = Owners.IDS if is_layer else Owners(options.owners or Owners.CHECKED)
     return Rules(
         source_date_epoch=_time(options),
@@ -242,3 +252,118 @@ def _archive_rules(options: argparse.Namespace, *, is_layer: bool) -> Rules:
         drop_attributes=options.drop_xattrs,
         drop_devices=options.drop_devices,
     )
+
+
+def _algorithm(options: argparse.Namespace) -> Algorithm | None:
+    """Return the compression asked for; check that the level is one of it."""
+    algorithm = None if options.compression is None else Algorithm(options.compression)
+    level: int | None = options.level
+    if level is None:
+        return algorithm
+    if algorithm is None:
+        raise ConfigurationError("--level without --compression")
+    lowest, highest = LEVELS[algorithm]
+    if not lowest <= level <= highest:
+        raise ConfigurationError(f"got level {level}, want {lowest} to {highest} for {algorithm}")
+    return algorithm
+
+
+def _warn_of_encoder(algorithms: Iterable[Algorithm]) -> None:
+    for algorithm in algorithms:
+        sentence = unpinned_encoder(algorithm)
+        if sentence is not None:
+            _write(sys.stderr, [f"warning: {sentence}"])
+
+
+# ---------------------------------------------------------------- forms
+
+
+def _run_database(options: argparse.Namespace) -> int:
+    rules = _database_rules(options)
+    result = canonicalize_database(
+        options.file, output=options.output, rules=rules, dry_run=options.dry_run
+    )
+    _say(f"{options.output or options.file}: {result}")
+    return 0
+
+
+def _run_root(options: argparse.Namespace) -> int:
+    rules = _database_rules(options)
+    result = canonicalize_root(
+        options.root, rules=rules, clamp=options.all, dry_run=options.dry_run
+    )
+    _say(f"{options.root}: {result.database}")
+    if options.all:
+        _say(f"{options.root}: {result.clamped} later modification times set to the epoch")
+    return 0
+
+
+def _run_tar(options: argparse.Namespace) -> int:
+    algorithm = _algorithm(options) or algorithm_for(options.output)
+    _warn_of_encoder([algorithm])
+    result = canonicalize_tar(
+        options.file,
+        options.output,
+        rules=_archive_rules(options, is_layer=False),
+        database=_database_rules(options),
+        encoding=Encoding(algorithm, options.level),
+        dry_run=options.dry_run,
+    )
+    notes = (*result.notes, *([f"database: {result.database}"] if result.database else []))
+    _say(
+        f"{options.output}: {result.entries} entries, {result.size} bytes",
+        f"  {result.digest}, uncompressed {result.diff_id}",
+        *(f"  {note}" for note in notes),
+    )
+    return 0
+
+
+def _run_oci(options: argparse.Namespace) -> int:
+    algorithm = _algorithm(options)
+    _warn_of_encoder([algorithm] if algorithm else [Algorithm.ZSTD, Algorithm.GZIP])
+    output = Place.parse(options.output)
+    result = canonicalize_image(
+        Place.parse(options.image),
+        output,
+        rules=ImageRules(
+            archive=_archive_rules(options, is_layer=True),
+            database=_database_rules(options),
+            algorithm=algorithm,
+            level=options.level,
+        ),
+        dry_run=options.dry_run,
+    )
+    _say(*_image_lines(output, result))
+    return 0
+
+
+def _image_lines(output: Place, result: ImageChange) -> Iterator[str]:
+    yield f"{output}: {_arrow(str(result.before), str(result.after))}"
+    for layer in result.layers:
+        yield f"  layer {_arrow(str(layer.before), str(layer.after))}"
+        yield f"    uncompressed {_arrow(str(layer.diff_id_before), str(layer.diff_id))}"
+        yield from (f"    {note}" for note in layer.notes)
+    yield from (f"  {note}" for note in result.notes)
+
+
+def _arrow(before: str, after: str) -> str:
+    return f"{after}, unchanged" if before == after else f"{before} -> {after}"
+
+
+def _run_diff(options: argparse.Namespace) -> int:
+    result = compare_databases(options.a, options.b, ignore_times=options.ignore_times)
+    _say(*_diff_lines(result, options.limit))
+    return 0 if result.is_same else DIFFERENT
+
+
+def _diff_lines(result: Comparison, limit: int) -> Iterator[str]:
+    for platform, difference in result.differences.items():
+        if platform:
+            yield f"{platform}:"
+        yield difference.to_text(limit=limit).rstrip("\n")
+    for side, platforms in (("A", result.only_a), ("B", result.only_b)):
+        yield from (f"{platform}: only in {side}" for platform in platforms)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

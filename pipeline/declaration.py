@@ -9,6 +9,7 @@ taken from a package or written inline.
 from __future__ import annotations
 
 import difflib
+import inspect
 import re
 import tomllib
 from typing import TYPE_CHECKING, Annotated, Any, Final, Literal, TypeVar, get_args, get_origin
@@ -442,6 +443,8 @@ def pattern_regex(pattern: str) -> re.Pattern[str]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of the declaration, for editors."""
     schema = msgspec.json.schema(Declaration)
+    for table in schema["$defs"].values():  # before Python 3.13, docstrings keep their indentation
+        table["description"] = inspect.cleandoc(table["description"])
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "images.toml",

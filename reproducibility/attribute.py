@@ -34,6 +34,7 @@ from reproducibility.moments import explain_moments
 from reproducibility.orders import explain_order
 from reproducibility.patterns import SAME_AS, Hints, Token, Word, mask, tokenise
 from reproducibility.translations import explain_language
+from reproducibility.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -84,7 +85,7 @@ class Tallies:
         result = []
         for cause in sorted(self._by_cause, key=list(Cause).index):
             tally = self._by_cause[cause]
-            more = [f"{tally.count} places"] if tally.count > len(tally.evidence) else []
+            more = [plural(tally.count, "place")] if tally.count > len(tally.evidence) else []
             result.append(
                 Found(
                     cause=cause,
@@ -188,7 +189,7 @@ class _Comparer:
             return
         left, right = Counter(lost), Counter(added)
         only_a, only_b = list((left - right).elements()), list((right - left).elements())
-        evidence = f"{len(only_a)} lines only in A, {len(only_b)} only in B; the first"
+        evidence = f"{plural(len(only_a), 'line')} only in A, {len(only_b)} only in B; the first"
         first_a, first_b = (only_a or [""])[0], (only_b or [""])[0]
         self._tallies.add(Cause.UNKNOWN, first_a, first_b, evidence)
 

@@ -121,7 +121,8 @@ class _Comparer:
             for problem in source.problems:
                 collector.problem(f"{side}: {problem}")
         images = tuple(self._images())
-        if not any(image.platforms for image in images):
+        compared = [p for i in images for p in i.platforms if p.state is not State.NOT_COMPARED]
+        if not compared:
             collector.problem("there is nothing that both sides have")
         self._time("compare", start)
         start = time.perf_counter()
@@ -183,10 +184,11 @@ class _Comparer:
         sides = ("an image", "absent") if a else ("absent", "an image")
         spot = Spot(image=image.name, platform="")
         self._collector.add(Level.INDEX, spot, _presence(*sides))
+        state = State.ONLY_A if a else State.ONLY_B
         return ImageResult(
             name=spot.place().image,
-            state=State.ONLY_A if a else State.ONLY_B,
-            index=_lonely_step(a.index if a else None, b.index if b else None),
+            state=state,
+            index=_bare_step(a.index if a else None, b.index if b else None, state),
             platforms=(),
         )
 
@@ -226,12 +228,15 @@ class _Comparer:
             if wanted and not any(p and p.platform in wanted for p in (x, y)):
                 continue
             here = replace(spot, platform=platform.platform)
-            if x is not None and y is not None:
+            if x is not None and y is not None and x.is_readable and y.is_readable:
                 yield self._platform(x, y, here)
+            elif x is not None and y is not None:
+                yield _bare_platform(x, y, here, State.NOT_COMPARED)
             elif both_indexes:
                 sides = ("an image", "absent") if x else ("absent", "an image")
                 self._collector.add(Level.INDEX, here, _presence(*sides))
-                yield _lonely_platform(x, y, here)
+                state = State.ONLY_A if x else State.ONLY_B
+                yield _bare_platform(x, y, here, state)
 
     def _platform(self, a: PlatformImage, b: PlatformImage, spot: Spot) -> PlatformResult:
         self._options.progress(str(spot.place()) or "root file system")
@@ -257,14 +262,16 @@ class _Comparer:
             self._sides[0].views(a),
             self._sides[1].views(b),
             flatten=self._options.flatten or is_rootfs,
-            has_layers=not is_rootfs,
+            has_layers=not is_rootfs and not self._options.flatten,
         )
         is_different = self._collector.count > before or any(
             layer.state is State.DIFFERENT for layer in layers
         )
         return PlatformResult(
             platform=spot.place().platform,
-            state=_state(is_different, (layer.state for layer in layers)),
+            state=_state(
+                is_different, (x.state for x in layers if x.state is not State.NOT_COMPARED)
+            ),
             manifest=step_of(a.manifest, b.manifest),
             config=step_of(a.config, b.config),
             layers=layers,
@@ -295,18 +302,19 @@ def _unexplained(step: Step) -> Found:
     )
 
 
-def _lonely_step(a: Document | None, b: Document | None) -> Step:
-    return Step(state=State.ONLY_A if a else State.ONLY_B, a=blob_of(a), b=blob_of(b))
+def _bare_step(a: Document | None, b: Document | None, state: State) -> Step:
+    return Step(state=state, a=blob_of(a), b=blob_of(b))
 
 
-def _lonely_platform(
-    a: PlatformImage | None, b: PlatformImage | None, spot: Spot
+def _bare_platform(
+    a: PlatformImage | None, b: PlatformImage | None, spot: Spot, state: State
 ) -> PlatformResult:
+    """Describe a platform that one side does not have, or that cannot be read."""
     return PlatformResult(
         platform=spot.place().platform,
-        state=State.ONLY_A if a else State.ONLY_B,
-        manifest=_lonely_step(a.manifest if a else None, b.manifest if b else None),
-        config=_lonely_step(a.config if a else None, b.config if b else None),
+        state=state,
+        manifest=_bare_step(a.manifest if a else None, b.manifest if b else None, state),
+        config=_bare_step(a.config if a else None, b.config if b else None, state),
         layers=(),
         notes=(),
     )
@@ -321,9 +329,12 @@ def _platform_notes(a: PlatformImage, b: PlatformImage) -> Iterator[str]:
 
 
 def _state(is_different: bool, below: Iterable[State]) -> State:  # noqa: FBT001
+    states = set(below)
     if is_different:
         return State.DIFFERENT
-    return State.EQUAL_CONTENT if State.EQUAL_CONTENT in set(below) else State.IDENTICAL
+    if State.NOT_COMPARED in states:
+        return State.NOT_COMPARED
+    return State.EQUAL_CONTENT if State.EQUAL_CONTENT in states else State.IDENTICAL
 
 
 def _manifests(a: PlatformImage, b: PlatformImage) -> tuple[str, str]:

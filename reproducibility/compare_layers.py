@@ -26,6 +26,7 @@ from reproducibility.findings import Found, LayerResult, Level, State, shown
 from reproducibility.layer_view import LayerView, on_both_sides
 from reproducibility.merged import merge_layers
 from reproducibility.owners import find_owners
+from reproducibility.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -291,16 +292,12 @@ def _inexplicable(x: LayerView, y: LayerView) -> Found:
 
 def _layering(a: Sequence[LayerView], b: Sequence[LayerView], moved: _Moved) -> Found:
     evidence = [
-        f"{count} files of A's layer {i} are in B's layer {j}, e.g. {moved.examples[i, j]}"
+        f"{plural(count, 'file')} of A's layer {i} in B's layer {j}, e.g. {moved.examples[i, j]}"
         for (i, j), count in sorted(moved.counts.items())
     ]
     return _layer_found(
-        Cause.LAYERING, _layers(len(a)), _layers(len(b)), *evidence[:_EXAMPLES]
+        Cause.LAYERING, plural(len(a), "layer"), plural(len(b), "layer"), *evidence[:_EXAMPLES]
     )
-
-
-def _layers(count: int) -> str:
-    return "1 layer" if count == 1 else f"{count} layers"
 
 
 # ---------------------------------------------------------------- files that moved

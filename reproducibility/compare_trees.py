@@ -1,8 +1,9 @@
 """Compare two trees of entries: two layers, or two root file systems.
 
 Both are read in path order at the same time; nothing but the differences is kept. A directory that
-one side does not have is one difference, whatever is below it. What is written differently but
-means the same, and the order of the entries, are told once for the whole tree.
+one side does not have is one difference, whatever is below it. For two layers, what is written
+differently but means the same, and the order of the entries, are told once for the whole tree; two
+file systems have neither.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from reproducibility.entries import Kind
 from reproducibility.entry_table import merge
 from reproducibility.findings import Found, Level, shown, text_of
 from reproducibility.ordering import LOCAL, Order
+from reproducibility.wording import plural, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,7 +103,6 @@ class _TreeComparer:
         self._unfold()
         if self._has_order:
             self._order()
-        if self._is_tar:
             self._encoding()
         return self._outcome
 
@@ -126,11 +127,13 @@ class _TreeComparer:
         if fold is None:
             return
         entry = fold.row.entry
+        if not entry.path and not fold.count and not self._has_order:
+            return  # an entry for the root itself, which a file system need not have
         what = entry.kind.value
         if fold.count:
-            what += f" with {fold.count} entries below, {fold.size} bytes"
+            what += f" with {plural(fold.count, 'entry', 'entries')} below, {size_text(fold.size)}"
         elif entry.kind is Kind.FILE:
-            what += f" of {entry.size} bytes"
+            what += f" of {size_text(entry.size)}"
         packages = [f"{name} ({n})" for name, n in sorted(fold.packages.items())]
         more = [f"and {len(packages) - _EXAMPLES} more"] if len(packages) > _EXAMPLES else []
         evidence = (
@@ -169,7 +172,7 @@ class _TreeComparer:
             else:
                 self._outcome.changed_omitted += 1
         elif not found:
-            writing = encoding_of(a, b) if self._is_tar else ""
+            writing = encoding_of(a, b) if self._has_order else ""
             if writing:
                 self._writings[writing] += 1
                 self._examples.setdefault(writing, text_of(a.path))
@@ -183,8 +186,10 @@ class _TreeComparer:
         first_a, first_b = _first_name(a), _first_name(b)
         if first_a == first_b:
             return []
-        other = self._a.table.get(first_b)
-        same_group = other is not None and _first_name(other.entry) == first_a
+        same_group = (
+            _name_in(self._a.table, first_b) == first_a
+            and _name_in(self._b.table, first_a) == first_b
+        )
         if same_group and not self._has_order:
             return []
         return [
@@ -230,10 +235,10 @@ class _TreeComparer:
     def _encoding(self) -> None:
         """Tell how the two writers differ where they mean the same."""
         evidence = [
-            f"{count} entries, {writing}, e.g. {self._examples[writing]}"
+            f"{plural(count, 'entry', 'entries')}, {writing}, e.g. {self._examples[writing]}"
             for writing, count in sorted(self._writings.items())
         ]
-        if self._has_order and self._a.trailer != self._b.trailer:
+        if self._a.trailer != self._b.trailer:
             evidence.append(f"end of archive: {self._a.trailer} | {self._b.trailer}")
         if evidence:
             found = Found(
@@ -287,6 +292,11 @@ def _first_swap(positions: Sequence[int]) -> tuple[int, int] | None:
 def _names_at(table: EntryTable, ordinals: tuple[int, int]) -> tuple[str, str]:
     names = {row.entry.ordinal: row.entry.path for row in table if row.entry.ordinal in ordinals}
     return names.get(ordinals[0], "?"), names.get(ordinals[1], "?")
+
+
+def _name_in(table: EntryTable, path: str) -> str:
+    row = table.get(path)
+    return "" if row is None else _first_name(row.entry)
 
 
 def _first_name(entry: Entry) -> str:

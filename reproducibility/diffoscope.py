@@ -44,6 +44,7 @@ _MAX_FILE: Final = 16 << 20
 """Bytes of a file that diffoscope is shown; the built-in excerpt has to do for larger ones."""
 _MAX_JSON_DEPTH: Final = 50
 _STDERR_SHOWN: Final = 160
+_VERSION_TIMEOUT: Final = 10
 _IDENTICAL, _DIFFERENT = 0, 1
 
 
@@ -380,3 +381,22 @@ def _flatten(node: Mapping[str, object], depth: int) -> Iterator[str]:
     for child in _details(node):
         if isinstance(child, dict):
             yield from _flatten(child, depth + 1)
+
+
+def tool_version(settings: Diffoscope | None) -> tuple[str, ...]:
+    """Return diffoscope's name and version, or nothing."""
+    program = None if settings is None else find_program(settings.program)
+    if program is None:
+        return ()
+    try:
+        result = subprocess.run(  # noqa: S603 - our arguments
+            [program, "--version"],
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_VERSION_TIMEOUT,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return ()
+    words = result.stdout[:80].decode("utf-8", "replace").split()
+    return (" ".join(words[:2]),) if words else ()

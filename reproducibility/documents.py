@@ -108,30 +108,27 @@ class _Reader:
             if (name and named != name) or (digest is not None and descriptor.digest != digest):
                 continue
             count += 1
-            image = self._image(descriptor, named or str(descriptor.digest))
-            if image is not None:
-                yield image
+            yield self._image(descriptor, named or str(descriptor.digest))
             if digest is not None:
                 return
         if digest is not None:
-            yield from self._unnamed(digest)
+            yield self._image(Descriptor(media_type="", digest=digest, size=0), str(digest))
         elif not count:
             self._problem(f"index.json: names no image {name!r}" if name else "index.json: empty")
 
-    def _unnamed(self, digest: Digest) -> Iterator[Image]:
-        """Read an image that index.json does not name, e.g. one platform of an index."""
-        descriptor = Descriptor(media_type="", digest=digest, size=0)
-        image = self._image(descriptor, str(digest))
-        if image is not None:
-            yield image
-
-    def _image(self, descriptor: Descriptor, name: str) -> Image | None:
-        document = self._document(descriptor, name)
-        d = _object(document.raw) if document is not None else None
-        if document is None or d is None:
-            if document is not None:
-                self._problem(f"{name}: not a JSON object")
+    def _parsed(self, document: Document | None, where: str) -> Mapping[str, object] | None:
+        if document is None:
             return None
+        value = _object(document.raw)
+        if value is None:
+            self._problem(f"{where}: not a JSON object")
+        return value
+
+    def _image(self, descriptor: Descriptor, name: str) -> Image:
+        document = self._document(descriptor, name)
+        d = self._parsed(document, name)
+        if document is None or d is None:
+            return Image(name=name, index=None, platforms=(_unreadable(descriptor),))
         if "manifests" not in d:
             platform = self._platform(document, d, descriptor, name)
             return Image(name=name, index=None, platforms=(platform,))
@@ -143,10 +140,10 @@ class _Reader:
     ) -> Iterator[PlatformImage]:
         for descriptor in self._descriptors(index, "manifests", where):
             document = self._document(descriptor, where)
-            d = _object(document.raw) if document is not None else None
+            d = self._parsed(document, where)
             if document is None or d is None:
-                continue
-            if "manifests" not in d:
+                yield _unreadable(descriptor)
+            elif "manifests" not in d:
                 yield self._platform(document, d, descriptor, where)
             elif depth < _MAX_DEPTH:
                 yield from self._platforms(d, where, depth + 1)
@@ -237,6 +234,17 @@ class _Reader:
                 ),
             ),
         )
+
+
+def _unreadable(descriptor: Descriptor) -> PlatformImage:
+    return PlatformImage(
+        platform=str(descriptor.platform or ""),
+        manifest=None,
+        config=None,
+        layers=(),
+        diff_ids=(),
+        is_readable=False,
+    )
 
 
 def _object(raw: bytes | None) -> Mapping[str, object] | None:

@@ -66,7 +66,8 @@ class State(enum.StrEnum):
 class Agreement(enum.StrEnum):
     """How far down two images are the same."""
 
-    BYTES = "bytes"
+    EVERYTHING = "everything"
+    """Nothing that both have differs."""
     TARS = "tars"
     """Every layer has its diff_id; compression or documents differ."""
     FILES = "files"
@@ -287,7 +288,7 @@ class Comparison:
             return Agreement.NONE
         found = self.differences
         if not found:
-            return Agreement.BYTES
+            return Agreement.EVERYTHING
         if all(d.level in _DOCUMENTS or d.cause is Cause.COMPRESSOR for d in found):
             return Agreement.TARS
         if any(d.level is Level.CONTENT or d.cause in _OF_FILES for d in found):

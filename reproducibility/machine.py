@@ -100,6 +100,8 @@ class Machine:
     """Bytes that are free, or could be."""
     interpreters: tuple[Interpreter, ...]
     """The one that builds first, and others with all packages."""
+    dies_with_parent: bool
+    """Whether a process can be made to end when the one that started it ends."""
     unusable: tuple[str, ...]
     """Interpreters that were named and cannot be used, with the reason."""
 
@@ -157,6 +159,7 @@ def probe_machine(python: str, others: Iterable[str]) -> Machine:
             user_reads_all=prober.user_reads_all,
             memory=_memory(),
             interpreters=tuple(interpreters),
+            dies_with_parent=prober.dies_with_parent(),
             unusable=tuple(unusable),
         )
 
@@ -248,6 +251,10 @@ class _Prober:
             return frozenset()
         lines = output.stdout.decode("utf-8", "replace").split()
         return frozenset(locale_key(line) for line in lines)
+
+    def dies_with_parent(self) -> bool:
+        """Try to bind a process to the one that starts it."""
+        return self._try("setpriv", ["--pdeathsig", "KILL", "true"]) is None
 
     def _note(self, ability: Ability, reason: str | None) -> None:
         if reason is not None:

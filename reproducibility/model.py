@@ -52,11 +52,13 @@ class PlatformImage:
     """Lowest first."""
     diff_ids: tuple[str, ...]
     """As the config claims them."""
+    is_readable: bool = True
+    """False if it is known to be there, but its manifest cannot be read."""
 
     @property
     def is_rootfs(self) -> bool:
         """Whether this is only files, without any document."""
-        return self.manifest is None and self.config is None
+        return self.is_readable and self.manifest is None and self.config is None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

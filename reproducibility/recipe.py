@@ -31,9 +31,7 @@ OUTPUT: Final = "build/oci"
 CPU_LIST: Final = "/sys/devices/system/cpu/online"
 """What glibc, and with it os.cpu_count(), counts."""
 
-_PTY: Final = (
-    "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
-)
+_PTY: Final = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

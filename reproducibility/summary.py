@@ -18,6 +18,8 @@ from reproducibility.findings import (
     Verdict,
 )
 
+from reproducibility.wording import plural
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
@@ -42,29 +44,6 @@ _AGREEMENTS: Final = {
     Agreement.TARS: "Every layer holds the same tar; only compression or documents differ.",
     Agreement.FILES: "The same files with the same content; only metadata, order or form differ.",
 }
-
-
-def plural(count: int, one: str, many: str = "") -> str:
-    """Count things: `1 file`, `2 files`."""
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
-
-
-def size_text(size: int) -> str:
-    """Write a size for people."""
-    if size < 1000:  # noqa: PLR2004
-        return f"{size} B"
-    value = float(size)
-    for unit in ("kB", "MB", "GB", "TB"):
-        value /= 1000
-        if value < 1000:  # noqa: PLR2004
-            break
-    return f"{value:.1f} {unit}"
-
-
-def short_digest(digest: str) -> str:
-    """Shorten a digest for people."""
-    prefix, colon, rest = digest.partition(":")
-    return f"{prefix}:{rest[:12]}…" if colon and len(rest) > 12 else digest  # noqa: PLR2004
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,9 +83,7 @@ def count_causes(comparisons: Iterable[Comparison]) -> tuple[CauseCount, ...]:
         CauseCount(
             cause=cause,
             count=counts[cause],
-            packages=tuple(
-                sorted(packages.get(cause, {}), key=lambda p: (-packages[cause][p], p))
-            ),
+            packages=tuple(sorted(packages.get(cause, {}), key=lambda p: (-packages[cause][p], p))),
             example=examples.get(cause, ""),
             is_ignored=cause in ignored,
         )
@@ -134,9 +111,7 @@ def group(differences: Iterable[Difference]) -> tuple[Group, ...]:
     """Group by image, platform and layer, then by level and cause; order is kept."""
     groups: dict[tuple[Place, Level, Cause], list[Difference]] = {}
     for d in differences:
-        place = Place(
-            image=d.place.image, platform=d.place.platform, layer=d.place.layer, path=""
-        )
+        place = Place(image=d.place.image, platform=d.place.platform, layer=d.place.layer, path="")
         groups.setdefault((place, d.level, d.cause), []).append(d)
     return tuple(
         Group(place=place, level=level, cause=cause, differences=tuple(found))
@@ -189,46 +164,64 @@ def download_size(platform: PlatformResult, side: str) -> int | None:
 # ---------------------------------------------------------------- the matrix of a plain comparison
 
 _LEVELS: Final = (
-    (Level.INDEX, "Index", "the list of platforms"),
-    (Level.MANIFEST, "Manifest", "the list of layers"),
-    (Level.CONFIG, "Config", "environment, commands, history"),
-    (Level.LAYER, "Layers", "order, form and compression of the tars"),
-    (Level.ENTRY, "Entries", "paths, modes, owners, times, links"),
-    (Level.CONTENT, "Contents", "bytes of files, rows of databases"),
+    (Level.INDEX, "Index"),
+    (Level.MANIFEST, "Manifest"),
+    (Level.CONFIG, "Config"),
+    (Level.LAYER, "Layers"),
+    (Level.ENTRY, "Entries"),
+    (Level.CONTENT, "Contents"),
 )
 
 
 def level_matrix(comparison: Comparison) -> Matrix:
-    """Return levels by images: how often each differs where."""
-    columns = []
-    places = []
+    """Return images by levels: how often each differs where."""
+    places = [
+        (image.name, platform.platform)
+        for image in comparison.images
+        for platform in image.platforms
+    ]
+    counts: Counter[tuple[str, str, Level]] = Counter()
+    for d in counted(comparison.differences):
+        counts[d.place.image, d.place.platform, d.level] += 1
+        for image_name, platform_name in _also(d, places):
+            counts[image_name, platform_name, d.level] += 1
+    rows = []
     for image in comparison.images:
         for platform in image.platforms:
-            columns.append(" ".join(filter(None, (image.name, platform.platform))) or "files")
-            places.append((image.name, platform.platform))
-    counts = Counter(
-        (d.place.image, d.place.platform, d.level) for d in counted(comparison.differences)
-    )
-    shared = Counter(
-        (image, platform, d.level)
-        for d in counted(comparison.differences)
-        for image, platform in _also(d, places)
-    )
-    rows = []
-    for level, name, detail in _LEVELS:
-        cells = []
-        for image_name, platform_name in places:
-            count = counts[image_name, platform_name, level] + shared[
-                image_name, platform_name, level
-            ]
-            if level is Level.INDEX:
-                count += counts[image_name, "", level]
-            verdict = Verdict.DIFFERENT if count else Verdict.REPRODUCIBLE
-            cells.append(
-                Cell(verdict=verdict, text=plural(count, "difference") if count else "same")
+            states = {
+                Level.INDEX: image.index.state,
+                Level.MANIFEST: platform.manifest.state,
+                Level.CONFIG: platform.config.state,
+            }
+            cells = []
+            for level, _ in _LEVELS:
+                count = counts[image.name, platform.platform, level]
+                count += counts[image.name, "", level]
+                cells.append(_level_cell(count, states.get(level)))
+            rows.append(
+                Row(
+                    name=image.name or "root file system",
+                    detail=platform.platform,
+                    guilty=False,
+                    cells=tuple(cells),
+                )
             )
-        rows.append(Row(name=name, detail=detail, guilty=False, cells=tuple(cells)))
-    return Matrix(title="Levels", corner="Level", columns=tuple(columns), rows=tuple(rows))
+    return Matrix(
+        title="Where it differs",
+        corner="Image",
+        columns=tuple(name for _, name in _LEVELS),
+        rows=tuple(rows),
+    )
+
+
+def _level_cell(count: int, state: State | None) -> Cell:
+    if count:
+        return Cell(verdict=Verdict.DIFFERENT, text=f"{count:,}")
+    if state is State.NOT_COMPARED:
+        return Cell(verdict=None, text="not compared")
+    if state is State.DIFFERENT:
+        return Cell(verdict=None, text="follows")
+    return Cell(verdict=Verdict.REPRODUCIBLE, text="same")
 
 
 def _also(d: Difference, places: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:

@@ -56,6 +56,7 @@ class TarStream:
         self._pad = 0
         self._global: dict[str, str] = {}
         self._headers = hashlib.sha256()
+        self._size = 0
         self.trailer = ""
         """After the last member: what ends the archive."""
 
@@ -77,7 +78,7 @@ class TarStream:
     def chunks(self) -> Iterator[bytes]:
         """Yield the content of the current member in pieces of bounded size."""
         while self._left:
-            data = self._source.read(min(self._left, CHUNK))
+            data = self._read(min(self._left, CHUNK))
             if not data:
                 raise ArchiveError(f"archive ends within content, {self._left} bytes early")
             self._left -= len(data)
@@ -85,10 +86,15 @@ class TarStream:
 
     # ------------------------------------------------------------ blocks
 
-    def _exactly(self, size: int) -> bytes:
+    def _read(self, size: int) -> bytes:
         data = self._source.read(size)
+        self._size += len(data)
+        return data
+
+    def _exactly(self, size: int) -> bytes:
+        data = self._read(size)
         while len(data) < size:
-            more = self._source.read(size - len(data))
+            more = self._read(size - len(data))
             if not more:
                 raise ArchiveError(f"archive ends {size - len(data)} bytes early")
             data += more
@@ -96,7 +102,7 @@ class TarStream:
 
     def _block(self) -> bytes | None:
         """Read a header block; None at the end of the stream."""
-        data = self._source.read(BLOCK)
+        data = self._read(BLOCK)
         if not data:
             return None
         return data if len(data) == BLOCK else data + self._exactly(BLOCK - len(data))
@@ -110,14 +116,15 @@ class TarStream:
 
     def _finish(self) -> None:
         zeros = BLOCK
-        while data := self._source.read(CHUNK):
+        while data := self._read(CHUNK):
             if data.count(0) != len(data):
                 self.trailer = f"{zeros} zero bytes, then more data"
                 return
             zeros += len(data)
             if zeros > _MAX_PADDING:
                 raise ArchiveError(f"more than {_MAX_PADDING} zeros after the archive")
-        self.trailer = f"{zeros} zero bytes"
+        is_padded = self._size % tarfile.RECORDSIZE == 0
+        self.trailer = "zeros up to a whole record" if is_padded else f"{zeros} zero bytes"
 
     # ------------------------------------------------------------ headers
 

@@ -1,1 +1,1 @@
-"""Tests. Modules that several of them share are imported as `tests.x`."""
+"""Tests; folders are packages, because several have modules of one name."""

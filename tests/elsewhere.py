@@ -34,12 +34,8 @@ SURROUNDINGS: Final = (
 )
 
 
-def run_elsewhere(*arguments: str) -> set[str]:
-    """Run Python with these arguments in each of the surroundings.
-
-    Returns:
-        The distinct things that it printed.
-    """
+def run_elsewhere(code: str, *arguments: str) -> set[str]:
+    """Run code in each of the surroundings and return the distinct things that it printed."""
     printed = set()
     for surroundings in SURROUNDINGS:
         environment = {
@@ -49,7 +45,7 @@ def run_elsewhere(*arguments: str) -> set[str]:
             **{key: value for key, value in surroundings.items() if key not in ("umask", "cwd")},
         }
         result = subprocess.run(
-            [sys.executable, *arguments],
+            [sys.executable, "-c", code, *arguments],
             cwd=surroundings["cwd"],
             umask=int(surroundings["umask"], 8),
             env=environment,

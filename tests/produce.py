@@ -1,4 +1,4 @@
-"""Call every producing function once; `python -m tests.produce PACKAGE` prints the digests.
+"""Call every producing function once, for `tests/test_determinism.py`.
 
 Inputs that have no order of their own are given in an order that follows PYTHONHASHSEED.
 """
@@ -200,5 +200,6 @@ def produce(package: Path) -> dict[str, str]:
     return {name: hashlib.sha256(data).hexdigest() for name, data in made.items()}
 
 
-if __name__ == "__main__":
+def main() -> None:
+    """Print the digests as JSON, of the package that the command line names."""
     sys.stdout.write(json.dumps(produce(Path(sys.argv[1]))))

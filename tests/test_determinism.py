@@ -36,7 +36,10 @@ FUNCTIONS = [
 @pytest.fixture(scope="module")
 def elsewhere() -> list[dict[str, str]]:
     """Return, for each distinct answer of the other processes, the digests by function."""
-    return [json.loads(text) for text in run_elsewhere("-m", "tests.produce", RUNTIME)]
+    return [
+        json.loads(text)
+        for text in run_elsewhere("from tests.produce import main; main()", RUNTIME)
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -62,7 +65,7 @@ def test_everything_that_was_made_is_compared(here: Any) -> None:
 def test_the_surroundings_reach_the_code() -> None:
     """A function that depends on them is caught."""
     code = "import os, time; print(hash('x'), os.getcwd(), os.umask(0), time.tzname)"
-    assert len(run_elsewhere("-c", code)) == len(SURROUNDINGS)
+    assert len(run_elsewhere(code)) == len(SURROUNDINGS)
 
 
 # ---------------------------------------------------------------- memory

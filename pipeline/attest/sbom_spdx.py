@@ -23,7 +23,7 @@ from pipeline.attest.sbom import TOOL, content_uuid
 from pipeline.formats import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from pipeline.attest.license import License
     from pipeline.attest.sbom import Sbom, SbomFile, SbomLayer, SbomPackage
@@ -107,19 +107,19 @@ def _layer_id(number: int) -> str:
 
 
 def _layer(number: int, layer: SbomLayer) -> dict[str, object]:
-    return {
+    d: dict[str, object] = {
         "SPDXID": _layer_id(number),
         "name": layer.name,
         "versionInfo": str(layer.diff_id),
         "primaryPackagePurpose": "ARCHIVE",
         "downloadLocation": _NONE,
-        "filesAnalyzed": False,
         "licenseConcluded": _NONE,
         "licenseDeclared": _NONE,
         "copyrightText": _NONE,
         "checksums": [{"algorithm": "SHA256", "checksumValue": layer.digest.hex}],
         "comment": f"layer {number}; versionInfo is the digest of its tar, uncompressed",
     }
+    return {**d, **_analysis(layer.files)}
 
 
 def _package_id(name: str) -> str:
@@ -140,7 +140,6 @@ def _package(package: SbomPackage) -> dict[str, object]:
         "versionInfo": package.version,
         "supplier": f"Organization: {package.maintainer}" if package.maintainer else _NONE,
         "downloadLocation": package.download if _URI_RE.fullmatch(package.download) else _NONE,
-        "filesAnalyzed": bool(package.files),
         "licenseConcluded": _NONE,
         "licenseDeclared": package.license.expression if package.license else _NONE,
         "copyrightText": _NONE,
@@ -152,15 +151,19 @@ def _package(package: SbomPackage) -> dict[str, object]:
     }
     if _URI_RE.fullmatch(package.homepage):
         d["homepage"] = package.homepage
-    if package.files:
-        d["packageVerificationCode"] = {"packageVerificationCodeValue": _code(package.files)}
-    return d
+    return {**d, **_analysis(package.files)}
 
 
-def _code(files: Iterable[SbomFile]) -> str:
-    """Return the package verification code (7.9.3)."""
+def _analysis(files: Sequence[SbomFile]) -> dict[str, object]:
+    """Return the package verification code, where there are files (7.8, 7.9.3)."""
+    if not files:
+        return {"filesAnalyzed": False}
     joined = "".join(sorted(file.sha1 for file in files))
-    return hashlib.sha1(joined.encode(), usedforsecurity=False).hexdigest()
+    code = hashlib.sha1(joined.encode(), usedforsecurity=False).hexdigest()
+    return {
+        "filesAnalyzed": True,
+        "packageVerificationCode": {"packageVerificationCodeValue": code},
+    }
 
 
 def _purl(purl: str) -> dict[str, object]:

@@ -1,4 +1,4 @@
-"""Make and convert keys: `python -m pipeline.host.keys`.
+"""Make and convert keys: `python -m pipeline.keys`.
 
     generate PREFIX     PREFIX.key, encrypted as cosign and skopeo read it, and PREFIX.pub
     encrypt FILE PREFIX the same, of a private key that exists already
@@ -102,7 +102,7 @@ def _new_password() -> bytes:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
-        prog="python -m pipeline.host.keys",
+        prog="python -m pipeline.keys",
         description="Make and convert the keys that sign images.",
         epilog=f"The password of a private key is that of {PASSWORD_VARIABLE}, or is asked for.",
     )
@@ -137,7 +137,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.write(f"error: {e}{hint}\n")
         return _FAILED
     return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -145,3 +145,36 @@ def _split_host(name: str) -> tuple[str, str]:
     if host == DOCKER and path and "/" not in path and not _DIGEST_RE.fullmatch(path):
         return host, _OFFICIAL + path
     return host, path
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Prefix:
+    """Where images go: a registry, and perhaps a namespace in it."""
+
+    host: str
+    path: str
+    """Empty where repositories are at the registry's top."""
+
+    def __post_init__(self) -> None:
+        check_host(self.host)
+        if self.path:
+            check_path(self.path)
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.path}" if self.path else self.host
+
+    def repository(self, name: str) -> str:
+        """Return the path of a repository below the prefix."""
+        return check_path(f"{self.path}/{name}" if self.path else name)
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Parse `host[:port][/namespace]`; a host has to look like one (1).
+
+        Raises:
+            FormatError: it is something else.
+        """
+        host, _, path = text.removeprefix(_TRANSPORT).rstrip("/").partition("/")
+        if host != "localhost" and not any(c in ".:" for c in host):
+            raise FormatError(f"got {text[:300]!r}, want a registry and perhaps a namespace in it")
+        return cls(host=canonical_host(host), path=path)

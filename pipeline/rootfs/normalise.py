@@ -84,6 +84,18 @@ class NormalTree:
             entries=tuple(replace(e, size=size) if e.path == DATABASE else e for e in self.entries),
         )
 
+    def renamed(self, names: Mapping[str, str]) -> NormalTree:
+        """Return the tree with other paths for some of its files."""
+        return replace(
+            self,
+            entries=tuple(
+                number_links(
+                    replace(e, path=names[e.path]) if e.path in names else e for e in self.entries
+                )
+            ),
+            contents={names.get(path, path): member for path, member in self.contents.items()},
+        )
+
 
 def clean_path(name: str) -> str:
     """Return a member's name as a path below the root; empty for the root itself (N10).
@@ -185,7 +197,10 @@ class _Normaliser:
 
     def _place(self, member: ForeignMember) -> None:
         path = clean_path(member.name)
-        if not path or member.kind in DEVICES:
+        if member.kind in DEVICES:
+            return
+        if not path:
+            self._skip_root(member)
             return
         if is_whiteout(path):
             self._place_whiteout(path, member)
@@ -206,6 +221,17 @@ class _Normaliser:
         if entry.kind is Kind.FILE:
             self._contents[path] = member
             self._counts["sparse files written as ordinary ones"] += member.is_sparse
+
+    def _skip_root(self, member: ForeignMember) -> None:
+        """Pass over the root itself, which has no entry; say so where it has odd attributes."""
+        if member.kind != tar.DIRECTORY:
+            raise ArchiveError("an entry without a name", context=repr(member.name))
+        usual = (_DIRECTORY_MODE, 0, 0)
+        self._counts["attributes of the root itself dropped"] += (
+            member.mode,
+            member.uid,
+            member.gid,
+        ) != usual
 
     def _place_whiteout(self, path: str, member: ForeignMember) -> None:
         if not self._rules.is_layer:
@@ -310,7 +336,7 @@ class _Normaliser:
                     context=repr(path),
                     hint="let pkg finish them before the image is made",
                 )
-        self._counts["files beside the database folded in"] = len(taken)
+        self._counts["files of SQLite beside the database taken in"] = len(taken)
         return taken
 
     def _date_database(self) -> None:

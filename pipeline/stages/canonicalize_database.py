@@ -10,19 +10,22 @@ from __future__ import annotations
 import contextlib
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.formats.digest import Digest
 from pipeline.formats.sqlite_wal import fold_wal
 from pipeline.host.output import replacing
+from pipeline.host.store import hash_file
 from pipeline.pkg.localdb_file import MAX_DATABASE, check_header
 from pipeline.pkg.localdb_read import canonicalise_localdb
+from pipeline.rootfs.trigger_names import is_deferred_trigger, trigger_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
+_TRIGGERS: Final = "var/db/pkg/triggers"
 IN_ROOT: Final = ("var", "db", "pkg", "local.sqlite")
 _BESIDE: Final = ("-wal", "-shm", "-journal")
 _NANOSECONDS: Final = 1_000_000_000
@@ -202,14 +205,34 @@ def canonicalize_root(
     Args:
         root: the directory.
         rules: see there.
-        clamp: set every later modification time to `source_date_epoch`, too.
+        clamp: set every later modification time to `source_date_epoch`, too, and name deferred
+            triggers by their contents.
         dry_run: change nothing.
     """
     path = database_in(root)
     with _kept_times(path.parent):
         database = canonicalize_database(path, output=None, rules=rules, dry_run=dry_run)
-    clamped = _clamp(root, rules.source_date_epoch, dry_run=dry_run) if clamp else 0
+    clamped = 0
+    if clamp:
+        _rename_triggers(path.parent / "triggers", dry_run=dry_run)
+        clamped = _clamp(root, rules.source_date_epoch, dry_run=dry_run)
     return RootResult(database=database, clamped=clamped)
+
+
+def _rename_triggers(folder: Path, *, dry_run: bool) -> None:
+    """Give deferred triggers the names that archives give them."""
+    if folder.is_symlink() or not folder.is_dir():
+        return
+    found = {f"{_TRIGGERS}/{path.name}": path for path in sorted(folder.iterdir())}
+    names = trigger_names(
+        {
+            name: hash_file(path)
+            for name, path in found.items()
+            if is_deferred_trigger(name) and path.is_file() and not path.is_symlink()
+        }
+    )
+    for name, new in () if dry_run else names.items():
+        found[name].rename(folder / new.rpartition("/")[2])
 
 
 @contextlib.contextmanager
@@ -236,6 +259,6 @@ def _tree(root: Path) -> Iterator[Path]:
     device = root.stat().st_dev
     yield root
     for folder, folders, files in os.walk(root):
-        here = root / folder
+        here = Path(folder)
         folders[:] = [name for name in folders if (here / name).lstat().st_dev == device]
         yield from (here / name for name in (*folders, *files))

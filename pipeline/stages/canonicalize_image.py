@@ -11,7 +11,6 @@ from pipeline.formats.fields import get_as, get_required, get_sequence_of
 from pipeline.host.layout import Layout
 from pipeline.host.output import Spool
 from pipeline.host.staged_layout import StagedLayout
-from pipeline.host.store import hash_file
 from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.media_type import LAYER_TYPES, REF_NAME, ZSTD_INSTANCE, MediaType
 from pipeline.oci.rewrite import (
@@ -25,7 +24,7 @@ from pipeline.oci.rewrite import (
     rewrite_manifest,
 )
 from pipeline.oci.validate import verify_layout
-from pipeline.stages.layout_place import read_document, read_object
+from pipeline.stages.layout_place import read_document, read_object, verified_blob
 from pipeline.stages.normal_archive import Encoding, read_archive
 
 if TYPE_CHECKING:
@@ -78,6 +77,8 @@ class ImageRules:
 class _Layer:
     descriptor: Descriptor
     change: LayerChange
+    names: Mapping[str, str]
+    """Old to new paths of what has another name now, here and in the layers below."""
 
 
 def canonicalize_image(
@@ -139,7 +140,7 @@ class _Rewriter:
         self._staged = staged
         self._rules = rules
         self._created = rules.archive.source_date_epoch
-        self.layers: dict[tuple[Digest, str], _Layer] = {}
+        self.layers: dict[object, _Layer] = {}
         self.notes: list[str] = []
 
     def tree(self, descriptor: Descriptor, depth: int) -> Descriptor | None:
@@ -171,7 +172,9 @@ class _Rewriter:
         config = get_as(d, dict, Descriptor.from_dict, "config", error=LayoutError)
         check_image_manifest(d, config)
         raw_config = read_document(self._layout, config)
-        layers = [self._layer(layer) for layer in get_descriptors(d, "layers")]
+        layers: list[_Layer] = []
+        for layer in get_descriptors(d, "layers"):
+            layers.append(self._layer(layer, layers[-1].names if layers else {}))
         self._check_diff_ids(read_object(self._layout, config), layers)
         new_config = rewrite_config(
             raw_config, diff_ids=[layer.change.diff_id for layer in layers], created=self._created
@@ -206,27 +209,22 @@ class _Rewriter:
 
     # ------------------------------------------------------------ layers
 
-    def _layer(self, old: Descriptor) -> _Layer:
+    def _layer(self, old: Descriptor, names: Mapping[str, str]) -> _Layer:
         """Normalise a layer; one that several images share is read once."""
-        key = (old.digest, old.media_type)
+        key = (old.digest, old.media_type, tuple(sorted(names.items())))
         if key not in self.layers:
-            self.layers[key] = self._normalised(old)
+            self.layers[key] = self._normalised(old, names)
         return self.layers[key]
 
-    def _normalised(self, old: Descriptor) -> _Layer:
+    def _normalised(self, old: Descriptor, names: Mapping[str, str]) -> _Layer:
         what = f"layer {old.digest}"
         present = Algorithm(check_layer_type(old.media_type))
-        path = self._layout.path(old.digest)
-        if not path.is_file():
-            raise LayoutError("is not in the layout", context=what)
-        got = hash_file(path)
-        if got != old.digest:
-            raise DigestMismatchError(what, got=str(got), want=str(old.digest))
+        path = verified_blob(self._layout, old)
         algorithm = self._rules.algorithm or present
         with Spool(path, self._staged.root, what=what) as spool:
             diff_id_before = spool.digest()
             archive = read_archive(
-                spool, self._rules.archive, database=self._rules.database, what=what
+                spool, self._rules.archive, database=self._rules.database, names=names, what=what
             )
             with self._staged.writer() as sink:
                 diff_id = archive.write_compressed(sink, Encoding(algorithm, self._rules.level))
@@ -244,4 +242,5 @@ class _Rewriter:
                 diff_id=diff_id,
                 notes=notes,
             ),
+            names=archive.names,
         )

@@ -84,7 +84,7 @@ def canonicalize_tar(
     # (1) Without its compression, so that contents can be read in any order
     with Spool(source, folder, what=str(source)) as spool:
         # (2) What is in it
-        archive = read_archive(spool, rules, database=database, what=str(source))
+        archive = read_archive(spool, rules, database=database, names={}, what=str(source))
         _refuse_image({entry.path for entry in archive.tree.entries}, str(source))
         # (3) Sorted entries -> tar -> digest -> compressor -> digest, in one pass
         with replacing(output, mtime=rules.source_date_epoch, commit=not dry_run) as f:

@@ -24,7 +24,7 @@ from pipeline.pkg.localdb_read import parse_localdb
 from pipeline.rootfs.normalise import DATABASE, JOURNAL, WAL, clean_path
 from pipeline.rootfs.whiteouts import hides
 from pipeline.stages.canonicalize_database import DatabaseFiles, database_in, read_database
-from pipeline.stages.layout_place import Place, read_object
+from pipeline.stages.layout_place import Place, read_object, verified_blob
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -158,7 +158,7 @@ def _image_databases(place: Place) -> Iterator[tuple[str, DatabaseFiles]]:
     layout = Layout(place.path)
     for platform, manifest in _manifests(layout, descriptor):
         for layer in reversed(get_descriptors(manifest, "layers")):
-            found = _archive_database(layout.path(layer.digest))
+            found = _archive_database(verified_blob(layout, layer))
             if isinstance(found, DatabaseFiles):
                 yield platform, found
                 break

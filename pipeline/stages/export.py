@@ -135,8 +135,9 @@ def _link(first: Path, path: Path) -> None:
 
 def _write_manifests(parcel: Parcel, folder: Path) -> None:
     """Write what is asked for by digest, and the lists of referrers."""
-    referrers: dict[Digest, list[Descriptor]] = {m.digest: [] for m in parcel.manifests}
-    for manifest in (*parcel.manifests, *parcel.referrers):
+    everything = (*parcel.manifests, *parcel.referrers, *parcel.cosign.values())
+    referrers: dict[Digest, list[Descriptor]] = {m.digest: [] for m in everything}
+    for manifest in everything:
         _write_manifest(folder, str(manifest.digest), manifest)
         if manifest.subject is not None:
             described = referrer_descriptor(manifest.raw)

@@ -10,6 +10,7 @@ from pipeline.errors import ConfigurationError, DigestMismatchError, LayoutError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
 from pipeline.host.layout import Layout
+from pipeline.host.store import hash_file
 from pipeline.oci.descriptor import get_descriptors
 from pipeline.oci.media_type import REF_NAME
 
@@ -93,3 +94,20 @@ def read_document(layout: Layout, descriptor: Descriptor) -> bytes:
 def read_object(layout: Layout, descriptor: Descriptor) -> dict[str, object]:
     """Return a JSON document that is what its descriptor says."""
     return canonical_json.loads_object(read_document(layout, descriptor), error=LayoutError)
+
+
+def verified_blob(layout: Layout, descriptor: Descriptor) -> Path:
+    """Return the file of a blob that is what its descriptor says.
+
+    Raises:
+        LayoutError: it is missing.
+        DigestMismatchError: it is another.
+    """
+    path = layout.path(descriptor.digest)
+    what = str(descriptor.digest)
+    if not path.is_file():
+        raise LayoutError("is not in the layout", context=what)
+    got = hash_file(path)
+    if got != descriptor.digest:
+        raise DigestMismatchError(f"{layout.root}: {what}", got=str(got), want=what)
+    return path

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Final
 from pipeline.declaration import DEFAULT_LEVELS
 from pipeline.errors import FormatError
 from pipeline.formats import tar
-from pipeline.formats.algorithm import Algorithm
 from pipeline.formats.compression import open_compressor
 from pipeline.formats.digest import Digest, HashingWriter
 from pipeline.formats.foreign_tar import ForeignTarReader, expand
@@ -21,11 +20,13 @@ from pipeline.pkg.localdb_file import MAX_DATABASE
 from pipeline.rootfs.accounts import ROOT_ONLY, Accounts, parse_accounts
 from pipeline.rootfs.normalise import DATABASE, JOURNAL, WAL, clean_path, normalise
 from pipeline.rootfs.ownership import Owners
+from pipeline.rootfs.trigger_names import is_deferred_trigger, trigger_names, with_whiteouts
 from pipeline.stages.canonicalize_database import DatabaseFiles, make_canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
+    from pipeline.formats.algorithm import Algorithm
     from pipeline.formats.digest import Sink
     from pipeline.formats.foreign_tar import ForeignMember
     from pipeline.formats.mtree import Entry
@@ -59,6 +60,8 @@ class NormalArchive:
     spool: Spool
     tree: NormalTree
     database: CanonicalDatabase | None
+    names: Mapping[str, str]
+    """Old to new paths of what has another name now."""
 
     @property
     def size(self) -> int:
@@ -91,7 +94,12 @@ class NormalArchive:
 
 
 def read_archive(
-    spool: Spool, rules: Rules, *, database: DatabaseRules, what: str
+    spool: Spool,
+    rules: Rules,
+    *,
+    database: DatabaseRules,
+    names: Mapping[str, str],
+    what: str,
 ) -> NormalArchive:
     """Read an archive and make its database canonical.
 
@@ -99,6 +107,7 @@ def read_archive(
         spool: the archive; has to stay open until it has been written.
         rules: see there.
         database: what is asked of its package database, if it has one.
+        names: what lower layers have under other names now.
         what: its name in errors.
 
     Raises:
@@ -107,17 +116,29 @@ def read_archive(
     try:
         members = tuple(ForeignTarReader(spool.file))
         tree = normalise(members, rules, accounts=_accounts(spool, members, rules))
+        names = {**_trigger_names(spool, tree), **names}
+        tree = tree.renamed(with_whiteouts(names))
         canonical = None
         if tree.has_database:
             canonical = make_canonical(_database(spool, tree), database, what=DATABASE)
             tree = tree.with_database(len(canonical.raw))
     except FormatError as e:
         raise e.in_document(what) from None
-    return NormalArchive(spool=spool, tree=tree, database=canonical)
+    return NormalArchive(spool=spool, tree=tree, database=canonical, names=names)
 
 
 def _content(spool: Spool, member: ForeignMember) -> Iterator[bytes]:
     return expand(member, lambda extent: spool.stretch(extent.position, extent.size))
+
+
+def _trigger_names(spool: Spool, tree: NormalTree) -> dict[str, str]:
+    return trigger_names(
+        {
+            path: Digest.of_chunks(_content(spool, member))
+            for path, member in tree.contents.items()
+            if is_deferred_trigger(path)
+        }
+    )
 
 
 def _small(spool: Spool, member: ForeignMember | None, limit: int) -> bytes:
@@ -155,6 +176,10 @@ def _accounts(spool: Spool, members: Sequence[ForeignMember], rules: Rules) -> A
     passwd = next((found[path] for path in _PASSWD if path in found), None)
     if passwd is None:
         return ROOT_ONLY
-    return parse_accounts(
-        _small(spool, passwd, _MAX_ACCOUNTS), _small(spool, found.get(_GROUP), _MAX_ACCOUNTS)
-    )
+    try:
+        return parse_accounts(
+            _small(spool, passwd, _MAX_ACCOUNTS), _small(spool, found.get(_GROUP), _MAX_ACCOUNTS)
+        )
+    except FormatError as e:
+        e.hint = "--owners ids does not look at accounts"
+        raise

@@ -9,10 +9,12 @@
 
 from __future__ import annotations
 
+import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+import pipeline
 from pipeline.attest.provenance import Definition, Resource, provenance_statement
 from pipeline.attest.purl import freebsd_purl
 from pipeline.attest.statement import Subject
@@ -20,7 +22,7 @@ from pipeline.errors import ConfigurationError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
 from pipeline.host.store import Blob, Record
-from pipeline.host.toolchain import code_digest
+from pipeline.host.toolchain import code_digest, encoder_version
 from pipeline.stages.attest import Content, put_artifact
 from pipeline.stages.image import FORMAT_LABEL
 from pipeline.stages.sbom import download_url, public_url
@@ -52,10 +54,11 @@ _DATABASE: Final = "var/db/pkg/local.sqlite"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sources:
-    """The two files that decide everything, as they are."""
+    """The two files that decide everything, as they are, and who builds."""
 
     declaration: bytes
     lock: bytes
+    run: Run
 
     def resources(self) -> tuple[Resource, ...]:
         """Describe them."""
@@ -86,9 +89,7 @@ class ProvenanceResult:
 # ---------------------------------------------------------------- one platform
 
 
-def _inputs(
-    image: BuiltImage, declaration: Declaration, sources: Sources, run: Run
-) -> dict[str, object]:
+def _inputs(image: BuiltImage, declaration: Declaration, sources: Sources) -> dict[str, object]:
     return {
         "name": image.plan.reference,
         "target": str(image.plan),
@@ -98,16 +99,27 @@ def _inputs(
         "trees": [str(tree.tree.digest) for tree in image.trees],
         "states": [str(tree.state.digest) for tree in image.trees],
         "layers": [str(layer.result.diff_id) for layer in image.layers],
-        "run": run.to_dict(),
+        "run": sources.run.to_dict(),
         "code": code_digest(),
     }
 
 
+def provenance_inputs(target: Target, sources: Sources) -> str:
+    """Return the digest of what decides the provenance of an image that is there."""
+    value = {
+        "target": target.inputs(),
+        "sources": [resource.to_dict() for resource in sources.resources()],
+        "run": sources.run.to_dict(),
+        "code": code_digest(),
+    }
+    return str(Digest.of(canonical_json.dumps(value)))
+
+
 def recall_provenance(
-    image: BuiltImage, declaration: Declaration, sources: Sources, run: Run, *, store: Store
+    image: BuiltImage, declaration: Declaration, sources: Sources, *, store: Store
 ) -> ProvenanceResult | None:
     """Return the provenance if it has been written already and still holds."""
-    record = store.recall(STAGE, _inputs(image, declaration, sources, run))
+    record = store.recall(STAGE, _inputs(image, declaration, sources))
     return None if record is None else ProvenanceResult.from_record(record)
 
 
@@ -115,7 +127,6 @@ def write_provenance(
     image: BuiltImage,
     declaration: Declaration,
     sources: Sources,
-    run: Run,
     *,
     store: Store,
     suspicious: bool = False,
@@ -125,8 +136,7 @@ def write_provenance(
     Args:
         image: the image.
         declaration: what it is declared in.
-        sources: the files.
-        run: the builder.
+        sources: the files, and the builder.
         store: holds everything.
         suspicious: believe no earlier result without hashing it.
     """
@@ -135,9 +145,9 @@ def write_provenance(
         definition = image_definition(image, declaration, sources, store=store)
         name = image.plan.reference.rpartition(":")[0]
         subjects = (Subject(image.manifest.digest, name),)
-        return _record(definition, subjects, run, store=store)
+        return _record(definition, subjects, sources.run, store=store)
 
-    inputs = _inputs(image, declaration, sources, run)
+    inputs = _inputs(image, declaration, sources)
     return ProvenanceResult.from_record(store.memoise(STAGE, inputs, make, suspicious=suspicious))
 
 
@@ -262,7 +272,6 @@ def write_index_provenance(
     images: Sequence[BuiltImage],
     declaration: Declaration,
     sources: Sources,
-    run: Run,
     *,
     store: Store,
 ) -> ProvenanceResult:
@@ -285,7 +294,7 @@ def write_index_provenance(
         byproducts=(),
     )
     subjects = (Subject(target.digest, target.repository),)
-    return ProvenanceResult.from_record(_record(definition, subjects, run, store=store))
+    return ProvenanceResult.from_record(_record(definition, subjects, sources.run, store=store))
 
 
 # ---------------------------------------------------------------- the lock travels
@@ -322,6 +331,15 @@ def lock_document(
         },
         store=store,
     )
+
+
+def builder_version(declaration: Declaration) -> dict[str, str]:
+    """Return what of this installation may be worth knowing; none of it decides bytes."""
+    return {
+        "pkgbase-oci": pipeline.__version__,
+        "python": platform.python_version(),
+        "encoder": encoder_version(declaration.compression.algorithm),
+    }
 
 
 def check_publishable(declaration: Declaration) -> None:

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 from pipeline.host.registry_manifest import attached, distinct, entries, named, read_manifest, walk
 from pipeline.host.registry_upload import Outcome
 from pipeline.oci.media_type import REF_NAME
+from pipeline.oci.reference import check_tag
 from pipeline.oci.referrers import referrer_descriptor
 
 if TYPE_CHECKING:
@@ -166,6 +167,37 @@ def push(
         raise
     digests = {parcel.target.name: parcel.root.digest for parcel in parcels}
     return PushResult(digests=digests, steps=tuple(steps))
+
+
+# ---------------------------------------------------------------- tags
+
+
+def tags_of(release: str, releases: Iterable[str], moving: Iterable[str]) -> tuple[str, ...]:
+    """Return the moving tags that a release of an image has now.
+
+    Args:
+        release: `<major>.<minor>`.
+        releases: all releases that there are of the image.
+        moving: patterns, `${RELEASE}`, `${MAJOR}` and `${MINOR}` replaced. A tag that several
+            releases could have is the newest one's.
+    """
+    found: dict[str, None] = {}
+    for pattern in moving:
+        claims = [r for r in releases if _tag(pattern, r) == _tag(pattern, release)]
+        if release == max(claims, key=_order, default=release):
+            found[_tag(pattern, release)] = None
+    return tuple(found)
+
+
+def _tag(pattern: str, release: str) -> str:
+    major, _, minor = release.partition(".")
+    for name, value in (("RELEASE", release), ("MAJOR", major), ("MINOR", minor)):
+        pattern = pattern.replace(f"${{{name}}}", value)
+    return check_tag(pattern)
+
+
+def _order(release: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in release.split("."))
 
 
 # ---------------------------------------------------------------- what goes

@@ -14,6 +14,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pipeline.formats import canonical_json
 from pipeline.formats.digest import CHUNK, Digest
 from pipeline.host.store import Blob, Record
 from pipeline.host.toolchain import code_digest
@@ -123,6 +124,11 @@ def _vendor(plan: ImagePlan, declaration: Declaration) -> str:
     return {**declaration.annotations, **plan.image.annotations}.get(_VENDOR, "")
 
 
+def sbom_inputs(image: BuiltImage, declaration: Declaration) -> str:
+    """Return the digest of everything that decides this stage's outputs."""
+    return str(Digest.of(canonical_json.dumps(_inputs(image, declaration))))
+
+
 def recall_sbom(image: BuiltImage, declaration: Declaration, *, store: Store) -> SbomResult | None:
     """Return the SBOMs if they have been written already and still hold."""
     record = store.recall(STAGE, _inputs(image, declaration))
@@ -155,7 +161,6 @@ def write_sbom(
             Statement,
             Subject,
         )
-        from pipeline.formats import canonical_json  # noqa: PLC0415
 
         # (1) what is in it
         sbom = _Reader(image, packages(), store).sbom(declaration)

@@ -14,24 +14,29 @@ both are signed (docs/signing.md).
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, Literal
 
 import pipeline
 from pipeline.attest import cosign
+from pipeline.attest.provenance import Run
 from pipeline.attest.simple_signing import SIGNATURE_FILE, Claim, ClaimType, lookaside_directory
 from pipeline.attest.statement import PredicateType, Statement, Subject
+from pipeline.errors import ConfigurationError, FormatError
+from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
+from pipeline.host.gpg import GpgSigner
+from pipeline.host.signer import CommandSigner, KeySigner, KeySource, PasswordSource
 from pipeline.host.store import Record, write_atomically
 from pipeline.host.toolchain import code_digest
 from pipeline.oci.reference import Reference
 from pipeline.stages.attest import documents_of, put_bundle, put_tagged, record_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from pipeline.host.gpg import GpgSigner
-    from pipeline.host.store import Store
+    from pipeline.host.signer import Signer
+    from pipeline.host.store import Blob, Store
     from pipeline.stages.attest import Document, Signatures, Target
 
 STAGE: Final = "sign"
@@ -171,3 +176,113 @@ def lookaside_directories(targets: Iterable[Target]) -> frozenset[str]:
         for target in targets
         for path, _ in _claims(target)
     )
+
+
+def signing_inputs(
+    target: Target,
+    statements: Iterable[Blob],
+    signatures: Signatures | None,
+    gpg: GpgSignatures | None,
+) -> str:
+    """Return the digest of everything that decides what is signed, and by whom."""
+    value: dict[str, object] = {
+        "target": target.inputs(),
+        "statements": [str(statement.digest) for statement in statements],
+        "key": None if signatures is None else signatures.key,
+        "gpg": None if gpg is None else gpg.signer.fingerprint,
+    }
+    return str(Digest.of(canonical_json.dumps(value)))
+
+
+# ---------------------------------------------------------------- settings
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SigningSettings:
+    """What a declaration, the environment and the command line say of signing, joined."""
+
+    identity: str
+    """Host and path before an image's name: `ghcr.io/freebsd`."""
+    key: str
+    """Of cosign's kind: a file, `env://NAME`, or empty."""
+    password_command: tuple[str, ...]
+    command: tuple[str, ...]
+    """Signs instead of a key."""
+    command_reads: Literal["payload", "digest"]
+    public_key: str
+    """File of the public key of `command`."""
+    gpg_key: str
+    """Fingerprint, or empty."""
+    gpg_home: str
+    builder: str
+    """A URI, for provenance."""
+    invocation: str
+    started: str
+    finished: str
+
+    @property
+    def is_signing(self) -> bool:
+        """Whether there is anything to sign with."""
+        return bool(self.key or self.command or self.gpg_key)
+
+    def signer(self) -> Signer | None:
+        """Return who signs in cosign's forms.
+
+        Raises:
+            ConfigurationError: the settings contradict each other.
+        """
+        if self.key and self.command:
+            raise ConfigurationError("got a key and a command that signs, want one of them")
+        if self.command:
+            if not self.public_key:
+                raise ConfigurationError("a command that signs wants the file of its public_key")
+            return CommandSigner(
+                command=self.command, reads=self.command_reads, public_file=Path(self.public_key)
+            )
+        if not self.key:
+            return None
+        return KeySigner(KeySource(self.key), PasswordSource(self.password_command))
+
+    def gpg_signer(self) -> GpgSigner | None:
+        """Return who signs with GPG."""
+        if not self.gpg_key:
+            return None
+        return GpgSigner(self.gpg_key, home=Path(self.gpg_home) if self.gpg_home else None)
+
+    def references(self, name: str, tags: Iterable[str]) -> tuple[str, ...]:
+        """Return the names by which an image is going to be pulled.
+
+        Args:
+            name: in the layout, with its tag.
+            tags: further tags of it, which move.
+
+        Raises:
+            ConfigurationError: there is no identity, or they are no names.
+        """
+        if not self.identity:
+            raise ConfigurationError(
+                "a signature names the image, and there is no identity",
+                hint="declare it: [signing] identity = 'ghcr.io/freebsd', or identity=… here",
+            )
+        repository, _, tag = name.rpartition(":")
+        try:
+            return tuple(
+                str(Reference.parse(f"{self.identity}/{repository}:{each}"))
+                for each in dict.fromkeys((tag, *tags))
+            )
+        except FormatError as e:
+            raise ConfigurationError(f"signing.identity: {e}") from None
+
+    def run(self, version: Mapping[str, str]) -> Run:
+        """Return the builder, as provenance names it."""
+        return Run(
+            builder=self.builder or LOCAL_BUILDER,
+            version=version,
+            invocation=self.invocation,
+            started=self.started,
+            finished=self.finished,
+        )
+
+
+LOCAL_BUILDER: Final = "urn:pkgbase-oci:builder:local"
+"""A builder that nobody has given a name."""

@@ -1,1 +1,1 @@
-"""Tests of `pipeline.oci`; a package, because other folders have modules of the same names."""
+"""Tests of `pipeline.oci`."""

@@ -1,0 +1,352 @@
+"""Tasks that take images out of the layout.
+
+    index:R:IMAGE                 in the layout (pipeline.tasks.build)
+      push:R:IMAGE                into a registry: `doit push [--to HOST/NAMESPACE] [--dry-run]`
+      archive:R:IMAGE             into a tar file, build/archives/IMAGE-R.tar
+    export                        all of them into a directory that a web server serves
+
+They are never up to date: what a registry has, only the registry knows. Asking it costs one request
+a blob. Pushes wait for each other, so that one finds what the other has brought, and the images of
+a release come in the order of their parents.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from doit import task_params
+
+from pipeline.errors import ConfigurationError, FormatError, PipelineError
+from pipeline.host.progress import Downloads, human_size
+from pipeline.tasks.build import image_reference
+from pipeline.tasks.config import PROJECT
+from pipeline.tasks.reporter import format_table, say
+from pipeline.tasks.state import run, watch_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from pipeline.host.registry import Registry
+    from pipeline.oci.descriptor import Descriptor
+    from pipeline.oci.reference import Prefix
+    from pipeline.stages.plan import ImagePlan
+    from pipeline.stages.push import PushResult, Step, Target
+
+Task = dict[str, Any]
+
+_HINT: Final = 'doit push --to HOST/NAMESPACE, or prefix = "HOST/NAMESPACE" in [registry]'
+
+_PUSH_PARAMS: Final = [
+    {
+        "name": "to",
+        "long": "to",
+        "default": "",
+        "help": "registry and namespace, e.g. ghcr.io/freebsd; the declaration's where absent",
+    },
+    {
+        "name": "dry_run",
+        "long": "dry-run",
+        "type": bool,
+        "default": False,
+        "help": "only show what would go, and what is there",
+    },
+    {
+        "name": "plain_http",
+        "long": "plain-http",
+        "type": bool,
+        "default": False,
+        "help": "without TLS, also where that is not this machine",
+    },
+]
+
+_EXPORT_PARAMS: Final = [
+    {
+        "name": "to",
+        "long": "to",
+        "default": "build/registry",
+        "help": "directory, relative to the declaration",
+    }
+]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RegistrySettings:
+    """The table `[registry]` of a declaration."""
+
+    prefix: str = ""
+    """Registry and namespace."""
+    moving_tags: tuple[str, ...] = ()
+    """Further tags, `${RELEASE}`, `${MAJOR}` and `${MINOR}` replaced; the newest release's."""
+    platform_tags: bool = False
+    """Whether each architecture's image gets a tag as well, as it has a name in the layout."""
+    plain_http: bool = False
+    ca_file: str = ""
+    """One more file of certificate authorities, relative to the declaration."""
+
+
+def registry_settings() -> RegistrySettings:
+    """Return what the declaration says about registries; nothing where it says nothing."""
+    table = getattr(PROJECT.declaration, "registry", None)
+    if table is None:
+        return RegistrySettings()
+    return RegistrySettings(
+        prefix=table.prefix,
+        moving_tags=tuple(table.moving_tags),
+        platform_tags=table.platform_tags,
+        plain_http=table.plain_http,
+        ca_file=table.ca_file,
+    )
+
+
+# ---------------------------------------------------------------- what goes where
+
+
+def _references() -> dict[str, tuple[ImagePlan, ...]]:
+    """Return the images there are; none while the lock does not answer the declaration."""
+    try:
+        return PROJECT.plan.references()
+    except PipelineError:
+        return {}
+
+
+def _without_lock() -> Iterator[Task]:
+    """Yield a task that says what is wrong, where there is no lock to know images by."""
+    if not _references():
+        yield {"name": "lock", "actions": [(run, [lambda: PROJECT.plan])], "uptodate": [False]}
+
+
+def _prefix(text: str) -> Prefix:
+    from pipeline.oci.reference import Prefix  # noqa: PLC0415  - loaded where there is work
+
+    text = text or registry_settings().prefix
+    if not text:
+        raise ConfigurationError("there is no registry to push to", hint=_HINT)
+    try:
+        return Prefix.parse(text)
+    except FormatError as e:
+        raise ConfigurationError(str(e), hint=_HINT) from None
+
+
+def _targets(plans: Sequence[ImagePlan], repository: Callable[[str], str]) -> list[Target]:
+    """Return where an image goes: its index, and its platforms where they have tags."""
+    from pipeline.stages.push import Target, tags_of  # noqa: PLC0415
+
+    settings = registry_settings()
+    plan = plans[0]
+    name, _, tag = plan.reference.partition(":")
+    releases = [p[0].release for p in _references().values() if p[0].name == plan.name]
+    tags = dict.fromkeys((tag, *tags_of(plan.release, releases, settings.moving_tags)))
+    targets = [Target(name=plan.reference, path=repository(name), tags=tuple(tags))]
+    for one in plans if settings.platform_tags else ():
+        reference = image_reference(one)
+        own = (reference.partition(":")[2],)
+        targets.append(Target(name=reference, path=repository(name), tags=own))
+    return targets
+
+
+# ---------------------------------------------------------------- push
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Options:
+    """What the command line says."""
+
+    to: str
+    is_dry: bool
+    is_plain: bool
+
+
+@task_params(_PUSH_PARAMS)  # type: ignore[untyped-decorator]
+def task_push(to: str, dry_run: bool, plain_http: bool) -> Iterator[Task]:  # noqa: FBT001  - doit
+    """Push images to a registry: push:RELEASE:IMAGE."""
+    yield {"name": None, "doc": "Push images to a registry (push:RELEASE:IMAGE)"}
+    yield from _without_lock()
+    options = _Options(to=to, is_dry=dry_run, is_plain=plain_http)
+    for plans in _references().values():
+        yield {
+            "name": f"{plans[0].release}:{plans[0].name}",
+            "doc": f"Push {plans[0].reference}",
+            "actions": [(_push_task, [plans, options])],
+            "params": _PUSH_PARAMS,
+            "task_dep": [f"index:{plans[0].release}:{plans[0].name}"],
+            "uptodate": [False],
+            "verbosity": 2,
+        }
+
+
+def _push_task(
+    plans: tuple[ImagePlan, ...],
+    of_all: _Options,
+    to: str,
+    dry_run: bool,  # noqa: FBT001  - doit's options, of `doit push:R:IMAGE`
+    plain_http: bool,  # noqa: FBT001
+) -> object:
+    """Push one image; its own options add to those of `doit push`."""
+    watch_parent()
+    options = _Options(
+        to=to or of_all.to,
+        is_dry=dry_run or of_all.is_dry,
+        is_plain=plain_http or of_all.is_plain,
+    )
+    return run(_push, plans, options)
+
+
+def _push(plans: tuple[ImagePlan, ...], options: _Options) -> None:
+    from pipeline.stages.push import push  # noqa: PLC0415
+
+    prefix = _prefix(options.to)
+    targets = _targets(plans, prefix.repository)
+    related = [t for p in _relatives(plans[0]) for t in _targets(p, prefix.repository)]
+    with _alone(), contextlib.ExitStack() as stack:
+        result = push(
+            PROJECT.layout,
+            targets,
+            registry=_registry(prefix, is_plain=options.is_plain),
+            related=related,
+            dry_run=options.is_dry,
+            progress=None if options.is_dry else _Bar(targets[0].name, stack),
+        )
+    if options.is_dry:
+        say(_plan_table(prefix, result.steps))
+    say(_summary(prefix, targets[0], result, is_dry=options.is_dry))
+
+
+def _relatives(plan: ImagePlan) -> list[tuple[ImagePlan, ...]]:
+    """Return an image's parents, the nearest first."""
+    references = _references()
+    return [references[parent.reference] for parent in reversed(plan.lineage[:-1])]
+
+
+def _registry(prefix: Prefix, *, is_plain: bool) -> Registry:
+    from pipeline.host.registry import Registry  # noqa: PLC0415
+    from pipeline.host.registry_session import Access  # noqa: PLC0415
+
+    settings = registry_settings()
+    return Registry(
+        prefix.host,
+        Access(
+            plain_http=True if is_plain or settings.plain_http else None,
+            ca_file=PROJECT.root / settings.ca_file if settings.ca_file else None,
+        ),
+    )
+
+
+@contextlib.contextmanager
+def _alone() -> Iterator[None]:
+    """Wait for the pushes of other processes."""
+    path = PROJECT.store.root / "push.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+class _Bar:
+    """A `pipeline.stages.push.Progress`, by the means of downloads."""
+
+    def __init__(self, what: str, stack: contextlib.ExitStack) -> None:
+        self._what = what
+        self._stack = stack
+        self._downloads: Downloads | None = None
+
+    def expect(self, blobs: Sequence[Descriptor]) -> None:
+        if blobs:
+            size = sum(blob.size for blob in blobs)
+            downloads = Downloads(f"pushing {self._what}", len(blobs), size)
+            self._downloads = self._stack.enter_context(downloads)
+
+    def advance(self, blob: Descriptor, size: int) -> None:
+        from pipeline.host.registry_download import wanted_blob  # noqa: PLC0415
+
+        if self._downloads is not None:
+            self._downloads(wanted_blob(blob), size)
+
+
+def _plan_table(prefix: Prefix, steps: Sequence[Step]) -> str:
+    rows = [("WHAT", "ACTION", "REPOSITORY", "NAME", "NOTE", "SIZE")]
+    rows += [
+        (s.kind, s.action, f"{prefix.host}/{s.path}", _short(s.name), s.note, human_size(s.size))
+        for s in steps
+    ]
+    return format_table(rows).rstrip("\n")
+
+
+def _short(name: str) -> str:
+    return name[:19] if name.startswith("sha256:") else name
+
+
+def _summary(prefix: Prefix, target: Target, result: PushResult, *, is_dry: bool) -> str:
+    from pipeline.stages.push import Action, Kind  # noqa: PLC0415
+
+    done = ("to send", "to mount") if is_dry else ("sent", "mounted")
+    words = dict(zip((Action.SEND, Action.MOUNT), done, strict=True))
+    words[Action.PRESENT] = "there already"
+    counts = [(result.count(Kind.BLOB, action), word) for action, word in words.items()]
+    blobs = ", ".join(f"{count} {word}" for count, word in counts if count)
+    tags = [s.name for s in result.steps if s.kind is Kind.TAG and s.action is Action.SEND]
+    moved = f"; tags {', '.join(tags)}" if tags else "; tags as they were"
+    verb = "would push" if is_dry else "pushed"
+    return (
+        f"{verb} {prefix.host}/{target.path}@{result.digests[target.name]}:"
+        f" blobs: {blobs} ({human_size(result.sent)}){moved}"
+    )
+
+
+# ---------------------------------------------------------------- archive, export
+
+
+def task_archive() -> Iterator[Task]:
+    """Write images as OCI archives: archive:RELEASE:IMAGE."""
+    yield {"name": None, "doc": "Write images as OCI archives (archive:RELEASE:IMAGE)"}
+    yield from _without_lock()
+    for plans in _references().values():
+        plan = plans[0]
+        path = PROJECT.root / "build/archives" / f"{plan.reference.replace(':', '-')}.tar"
+        yield {
+            "name": f"{plan.release}:{plan.name}",
+            "doc": f"Write {plan.reference} to {path.name}",
+            "actions": [(run, [_archive, plan, path])],
+            "task_dep": [f"index:{plan.release}:{plan.name}"],
+            "uptodate": [False],
+            "verbosity": 2,
+        }
+
+
+def _archive(plan: ImagePlan, path: Path) -> None:
+    from pipeline.host.archive import write_archive  # noqa: PLC0415
+
+    prefix = registry_settings().prefix
+    full = f"{_prefix(prefix)}/{plan.reference}" if prefix else None
+    write_archive(PROJECT.layout, {plan.reference: full}, path, mtime=plan.epoch)
+    say(f"{path}: {human_size(path.stat().st_size)}")
+
+
+@task_params(_EXPORT_PARAMS)  # type: ignore[untyped-decorator]
+def task_export(to: str) -> Task:
+    """Write all images as a directory that a web server serves as a registry."""
+    return {
+        "actions": [(run, [_export, to])],
+        "task_dep": ["build"],
+        "uptodate": [False],
+        "verbosity": 2,
+    }
+
+
+def _export(to: str) -> None:
+    from pipeline.stages.export import export  # noqa: PLC0415
+
+    prefix = registry_settings().prefix
+    repository = _prefix(prefix).repository if prefix else str
+    targets = [t for plans in _references().values() for t in _targets(plans, repository)]
+    directory = PROJECT.root / to
+    result = export(PROJECT.layout, targets, directory)
+    written = human_size(result.written)
+    say(f"{directory}: {len(result.digests)} images, {written} of blobs written")

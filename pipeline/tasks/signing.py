@@ -1,0 +1,173 @@
+"""What the tasks of `trust` work on: where things lie, settings, and the images there are."""
+
+from __future__ import annotations
+
+import functools
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from doit import get_var
+
+from pipeline.host.layout import PublishedLayout
+from pipeline.host.signer import setting
+from pipeline.stages.attest import Signatures, Target
+from pipeline.stages.provenance import Sources, builder_version, check_publishable
+from pipeline.stages.sbom import BuiltImage
+from pipeline.stages.sign import GpgSignatures, SigningSettings
+from pipeline.tasks.build import (
+    _layers,
+    _tree,
+    image_documents,
+    image_reference,
+    index_documents,
+)
+from pipeline.tasks.config import PROJECT
+
+if TYPE_CHECKING:
+    from pipeline.stages.plan import ImagePlan
+
+_DEFAULT_OUTPUT: Final = "oci"
+
+
+# ---------------------------------------------------------------- where things lie
+
+
+def beside_output(name: str) -> Path:
+    """Return a directory beside the images' layout: `build/attest` beside `build/oci`.
+
+    Beside a layout of another name, `build/x`, it is `build/x.attest`.
+    """
+    override = get_var(name)
+    if override:
+        return Path(override)
+    output = PROJECT.output
+    is_default = output.name == _DEFAULT_OUTPUT
+    return output.with_name(name if is_default else f"{output.name}.{name}")
+
+
+@functools.cache
+def attest_layout() -> PublishedLayout:
+    """Return the layout of attestations."""
+    return PublishedLayout(beside_output("attest"), store=PROJECT.store)
+
+
+def lookaside() -> Path:
+    """Return the lookaside tree of GPG's signatures."""
+    return beside_output("lookaside")
+
+
+# ---------------------------------------------------------------- settings
+
+
+@functools.cache
+def settings() -> SigningSettings:
+    """Join what the command line, the environment and the declaration say, in this order."""
+    declared: Any = getattr(PROJECT.declaration, "signing", None)
+
+    def text(name: str) -> str:
+        return get_var(name) or setting(name) or getattr(declared, name, "")
+
+    def file(name: str) -> str:
+        said = get_var(name) or setting(name)
+        value: str = getattr(declared, name, "")
+        if said or not value or value.startswith("env://"):
+            return said or value
+        return str(PROJECT.root / value)
+
+    command = tuple(getattr(declared, "command", ()))
+    key = file("key")
+    return SigningSettings(
+        identity=text("identity"),
+        key=key,
+        password_command=tuple(getattr(declared, "password_command", ())),
+        command=() if get_var("key") or setting("key") else command,
+        command_reads=getattr(declared, "command_reads", "payload"),
+        public_key=file("public_key"),
+        gpg_key=text("gpg_key"),
+        gpg_home=file("gpg_home"),
+        builder=text("builder"),
+        invocation=text("invocation"),
+        started=text("started"),
+        finished=text("finished"),
+    )
+
+
+@functools.cache
+def signatures() -> Signatures | None:
+    """Return who signs in cosign's forms; None where nobody does."""
+    signer = settings().signer()
+    return None if signer is None else Signatures(signer, store=PROJECT.store)
+
+
+@functools.cache
+def gpg_signatures() -> GpgSignatures | None:
+    """Return who signs with GPG; None where nobody does."""
+    signer = settings().gpg_signer()
+    return None if signer is None else GpgSignatures(signer=signer, store=PROJECT.store)
+
+
+@functools.cache
+def sources() -> Sources:
+    """Return declaration and lock as they are, and who builds."""
+    check_publishable(PROJECT.declaration)
+    return Sources(
+        declaration=PROJECT.path.read_bytes(),
+        lock=PROJECT.lock_path.read_bytes(),
+        run=settings().run(builder_version(PROJECT.declaration)),
+    )
+
+
+# ---------------------------------------------------------------- lookups
+
+
+def built(plan: ImagePlan) -> BuiltImage | None:
+    """Return an image as it has been built; None while a part of it is missing."""
+    documents = image_documents(plan)
+    layers = _layers(plan)
+    trees = [_tree(ancestor) for ancestor in plan.lineage]
+    if documents is None or layers is None or None in trees:
+        return None
+    return BuiltImage(
+        plan=plan,
+        manifest=documents.result.manifest,
+        layers=tuple(layers),
+        trees=tuple(tree for tree in trees if tree is not None),
+    )
+
+
+def _tags(plan: ImagePlan) -> tuple[str, ...]:
+    """Return further tags of a release, which move from image to image."""
+    return tuple(getattr(PROJECT.declaration.releases[plan.release], "tags", ()))
+
+
+def references_of(plan: ImagePlan) -> tuple[str, ...]:
+    """Return the names that an image is going to be pulled by; its platforms have no others."""
+    return settings().references(plan.reference, _tags(plan))
+
+
+def image_target(plan: ImagePlan, *, references: tuple[str, ...] = ()) -> Target | None:
+    """Return the manifest of an image for one platform; None while it is missing."""
+    documents = image_documents(plan)
+    if documents is None:
+        return None
+    return Target(
+        name=image_reference(plan),
+        descriptor=documents.result.manifest,
+        references=references,
+        epoch=plan.epoch,
+    )
+
+
+def index_target(
+    plans: tuple[ImagePlan, ...], *, references: tuple[str, ...] = ()
+) -> Target | None:
+    """Return an index; None while it is missing."""
+    index = index_documents(plans)
+    if index is None:
+        return None
+    return Target(
+        name=plans[0].reference,
+        descriptor=index[1],
+        references=references,
+        epoch=plans[0].epoch,
+    )

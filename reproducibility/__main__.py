@@ -1,0 +1,52 @@
+"""The command line: `python -m reproducibility COMMAND …`.
+
+A command is a module in `reproducibility/commands` with `add_parser(subparsers)`, which sets the
+default `run`, and `run(arguments) -> int`, the exit status. `COMMANDS` is the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import PipelineError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMMANDS: Final = ("diff",)
+"""Modules of `reproducibility.commands`, in the order of the help text."""
+
+COULD_NOT_TELL: Final = 2
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """Return the parser of all commands."""
+    parser = argparse.ArgumentParser(
+        prog="python -m reproducibility",
+        description="Is an image what it claims to be, and if not, why not.",
+    )
+    subparsers = parser.add_subparsers(metavar="COMMAND", required=True)
+    for name in COMMANDS:
+        importlib.import_module(f"reproducibility.commands.{name}").add_parser(subparsers)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run a command; an error of the user's, the network's or a file's is one line and status 2."""
+    arguments = make_parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except PipelineError as e:
+        sys.stderr.write(f"error: {e}\n" + (f"  hint: {e.hint}\n" if e.hint else ""))
+        return COULD_NOT_TELL
+    except BrokenPipeError:
+        sys.stderr.close()
+        return COULD_NOT_TELL
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,236 @@
+"""From what an audit has seen to its report: a matrix of variations by images, and sentences."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from reproducibility.bisect import FAILURE
+from reproducibility.findings import Cell, Matrix, Report, Row, Timing, Verdict
+from reproducibility.machine import Ability, Isolation
+from reproducibility.outcomes import dependencies, needs
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from pipeline.stages.plan import Plan
+    from reproducibility.bisect import Bisection, Guilt
+    from reproducibility.double_build import Build
+    from reproducibility.findings import Comparison
+    from reproducibility.machine import Machine
+    from reproducibility.variations import Choice, Variation
+
+NOTHING: Final = "nothing"
+FIRST: Final = "first build"
+"""Lines of the matrix that are no variations."""
+
+_NOT_APPLIED: Final = Cell(verdict=None, text="not applied")
+_IDENTICAL: Final = Cell(verdict=Verdict.REPRODUCIBLE, text="identical")
+_INNOCENT: Final = Cell(verdict=Verdict.REPRODUCIBLE, text="not the reason")
+_DIFFERS: Final = Cell(verdict=Verdict.DIFFERENT, text="differs")
+_ANYWAY: Final = Cell(verdict=None, text="differs anyway")
+_UNEXPLAINED: Final = Cell(verdict=Verdict.UNKNOWN, text="not explained")
+_FAILS: Final = Cell(verdict=Verdict.UNKNOWN, text="build fails")
+_FAILED: Final = Cell(verdict=None, text="build failed")
+_SHOWN: Final = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HostileBuild:
+    """A build with all variations at once."""
+
+    choices: tuple[Choice, ...]
+    build: Build
+    digests: Mapping[str, str]
+    """Name in its layout -> digest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seen:
+    """Everything that an audit has seen."""
+
+    plan: Plan
+    machine: Machine
+    variations: tuple[Variation, ...]
+    first: Mapping[str, str]
+    """Name in the first build's layout -> digest."""
+    hostile: tuple[HostileBuild, ...]
+    comparisons: tuple[Comparison, ...]
+    bisection: Bisection | None
+    is_stale: bool
+    """Whether the first build is another one than all of the audit's, which agree."""
+    notes: tuple[str, ...]
+    builds: int
+    milliseconds: int
+
+    def differs(self, reference: str) -> bool:
+        """Say whether an image of a hostile build is not that of the first."""
+        want = self.first[reference]
+        return any(h.digests.get(reference, want) != want for h in self.hostile)
+
+
+def make_report(
+    seen: Seen, *, title: str, generated: str | None, tools: tuple[str, ...]
+) -> Report:
+    """Put an audit into a report."""
+    return Report(
+        title=title,
+        comparisons=seen.comparisons,
+        matrix=_Rows(seen).matrix(),
+        notes=tuple(_notes(seen)),
+        generated=generated,
+        tools=tools,
+        timings=(
+            *(
+                Timing(name=f"build {h.build.label}", milliseconds=h.build.milliseconds)
+                for h in seen.hostile
+            ),
+            Timing(name=f"all {seen.builds} builds, and what was made of them",
+                   milliseconds=seen.milliseconds),
+        ),
+    )
+
+
+# ---------------------------------------------------------------- the matrix
+
+
+class _Rows:
+    """Makes the lines of the matrix."""
+
+    def __init__(self, seen: Seen) -> None:
+        self._seen = seen
+        self._references = tuple(seen.plan.references())
+        graph = dependencies(seen.plan)
+        self._needs = {
+            reference: needs([f"index:{plans[0].release}:{plans[0].name}"], graph)
+            for reference, plans in seen.plan.references().items()
+        }
+        bisection = seen.bisection
+        self._guilty = bisection.guilty if bisection else ()
+        self._unstable = self._affected(bisection.unstable if bisection else ())
+        self._unexplained = self._affected(bisection.unexplained if bisection else ())
+
+    def matrix(self) -> Matrix:
+        """Return variations by images."""
+        return Matrix(
+            title="Variations",
+            corner="Variation",
+            columns=self._references,
+            rows=(*self._others(), *map(self._variation, self._seen.variations)),
+        )
+
+    def _affected(self, tasks: Iterable[str]) -> frozenset[str]:
+        """Return the images that tasks work for."""
+        wanted = frozenset(tasks)
+        return frozenset(name for name, needed in self._needs.items() if needed & wanted)
+
+    def _others(self) -> Iterator[Row]:
+        if self._unstable:
+            cells = (_DIFFERS if r in self._unstable else _IDENTICAL for r in self._references)
+            detail = "the same build again, with everything held that can be"
+            yield Row(name=NOTHING, detail=detail, guilty=True, cells=tuple(cells))
+        if self._seen.is_stale:
+            cells = (_DIFFERS if self._seen.differs(r) else _IDENTICAL for r in self._references)
+            detail = "the layout as it was, and any build of the audit"
+            yield Row(name=FIRST, detail=detail, guilty=True, cells=tuple(cells))
+
+    def _variation(self, variation: Variation) -> Row:
+        applied = [
+            h for h in self._seen.hostile if any(c.variation == variation.name for c in h.choices)
+        ]
+        guilty = [g for g in self._guilty if variation.name in {c.variation for c in g.choices}]
+        return Row(
+            name=variation.name,
+            detail=_detail(variation),
+            guilty=bool(guilty),
+            cells=tuple(
+                self._cell(reference, variation, guilty, applied) for reference in self._references
+            ),
+        )
+
+    def _cell(
+        self,
+        reference: str,
+        variation: Variation,
+        guilty: list[Guilt],
+        applied: list[HostileBuild],
+    ) -> Cell:
+        if not applied:
+            return _NOT_APPLIED
+        for guilt in guilty:
+            others = [c.variation for c in guilt.choices if c.variation != variation.name]
+            together = f" with {', '.join(others)}" if others else ""
+            if FAILURE in guilt.tasks:
+                return Cell(verdict=Verdict.UNKNOWN, text=f"{_FAILS.text}{together}")
+            if reference in self._affected(guilt.tasks):
+                return Cell(verdict=Verdict.DIFFERENT, text=f"{_DIFFERS.text}{together}")
+        if all(h.build.failure for h in applied):
+            return _FAILED
+        if not self._seen.differs(reference):
+            return _IDENTICAL
+        if reference in self._unstable or self._seen.is_stale:
+            return _ANYWAY
+        if reference in self._unexplained or self._seen.bisection is None:
+            return _UNEXPLAINED
+        return _INNOCENT
+
+
+def _detail(variation: Variation) -> str:
+    """Say what was varied from what to what, or why not."""
+    impossible = "; ".join(variation.impossible)
+    if not variation.is_possible:
+        return f"{variation.title}: not possible here: {impossible}"
+    names = ", ".join(dict.fromkeys(setting.name for setting in variation.hostile))
+    text = f"{variation.title}: {variation.held.name} → {names}"
+    return f"{text} (not {impossible})" if impossible else text
+
+
+# ---------------------------------------------------------------- sentences
+
+
+def _notes(seen: Seen) -> Iterator[str]:
+    yield from seen.notes
+    yield from _accusations(seen)
+    for h in seen.hostile:
+        if h.build.failure:
+            yield f"{h.build.label} failed: {h.build.failure}"
+    for variation in seen.variations:
+        if not variation.is_possible:
+            yield f"{variation.name} was not varied: {'; '.join(variation.impossible)}"
+    yield _isolation(seen.machine)
+
+
+def _accusations(seen: Seen) -> Iterator[str]:
+    bisection = seen.bisection
+    if bisection is None:
+        return
+    for guilt in bisection.guilty:
+        names = " and ".join(str(choice) for choice in guilt.choices)
+        if FAILURE in guilt.tasks:
+            yield f"the build fails with {names}: {guilt.build.failure}"
+        else:
+            yield f"guilty: {names}; it begins at {_some(guilt.tasks)}"
+    if bisection.unstable:
+        yield (
+            f"differs on every run, whatever is varied: {_some(bisection.unstable)};"
+            " something random, a race, or something that cannot be held here"
+        )
+    if bisection.unexplained:
+        yield f"no variation could be blamed for {_some(bisection.unexplained)}"
+    if bisection.tasks:
+        yield (
+            f"built again to find that out, {bisection.builds} times: {_some(bisection.tasks)};"
+            " everything that these build on is the same in all builds"
+        )
+
+
+def _some(tasks: tuple[str, ...]) -> str:
+    shown = ", ".join(tasks[:_SHOWN])
+    return shown if len(tasks) <= _SHOWN else f"{shown} and {len(tasks) - _SHOWN} more"
+
+
+def _isolation(machine: Machine) -> str:
+    if machine.isolation is Isolation.NONE:
+        why = machine.why_not(Ability.NAMESPACES)
+        return f"builds had no namespaces of their own ({why}): the network was within reach"
+    return "each build had namespaces of its own: no network, and nothing of the first build"
