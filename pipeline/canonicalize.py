@@ -182,7 +182,9 @@ def _form(
     run: Callable[[argparse.Namespace], int],
     text: str,
 ) -> argparse.ArgumentParser:
-    form = forms.add_parser(name, help=text, description=f"{text[0].upper()}{text[1:]}.")
+    form = forms.add_parser(
+        name, help=text, description=f"{text[0].upper()}{text[1:]}.", allow_abbrev=False
+    )
     form.set_defaults(run=run)
     return form
 

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Final
 from reproducibility.causes import Cause
 from reproducibility.findings import Found, shown
 from reproducibility.moments import explain_moments
-from reproducibility.orders import explain_order
+from reproducibility.orders import HEADING, explain_order
 from reproducibility.patterns import SAME_AS, Hints, Token, Word, mask, tokenise
 from reproducibility.translations import explain_language
 from reproducibility.wording import plural
@@ -76,7 +76,8 @@ class Tallies:
         """Note one place."""
         tally = self._by_cause.setdefault(cause, _Tally(a, b))
         tally.count += 1
-        line = f"{evidence}: {shown(a)} | {shown(b)}"
+        is_first = tally.count == 1
+        line = evidence if is_first else f"{evidence}: {shown(a)} | {shown(b)}"
         if len(tally.evidence) < _EXAMPLES and line not in tally.evidence:
             tally.evidence.append(line)
 
@@ -111,11 +112,12 @@ def attribute_text(
         is_name: says whether a word is the name of a file in the image.
     """
     tallies = Tallies()
-    lines_a, lines_b = _differing(a.splitlines(), b.splitlines())
+    all_a, all_b = a.splitlines(), b.splitlines()
+    lines_a, lines_b = _differing(all_a, all_b, around=0)
     if not lines_a and not lines_b:
         tallies.add(Cause.ENCODING, _ending(a), _ending(b), "line ends")
         return tallies.found()
-    order = explain_order(lines_a, lines_b, is_name=is_name)
+    order = explain_order(*_differing(all_a, all_b, around=HEADING), is_name=is_name)
     if order is not None:
         tallies.add(order.cause, order.a, order.b, order.evidence)
         return tallies.found()
@@ -130,8 +132,10 @@ def _ending(text: str) -> str:
     return "none"
 
 
-def _differing(a: Sequence[str], b: Sequence[str]) -> tuple[Sequence[str], Sequence[str]]:
-    """Strip the lines that both begin and end with."""
+def _differing(
+    a: Sequence[str], b: Sequence[str], *, around: int
+) -> tuple[Sequence[str], Sequence[str]]:
+    """Strip the lines that both begin and end with, but for a few around the difference."""
     start = 0
     limit = min(len(a), len(b))
     while start < limit and a[start] == b[start]:
@@ -139,6 +143,7 @@ def _differing(a: Sequence[str], b: Sequence[str]) -> tuple[Sequence[str], Seque
     end = 0
     while end < limit - start and a[-1 - end] == b[-1 - end]:
         end += 1
+    start, end = max(start - around, 0), max(end - around, 0)
     return a[start : len(a) - end], b[start : len(b) - end]
 
 
@@ -189,7 +194,7 @@ class _Comparer:
             return
         left, right = Counter(lost), Counter(added)
         only_a, only_b = list((left - right).elements()), list((right - left).elements())
-        evidence = f"{plural(len(only_a), 'line')} only in A, {len(only_b)} only in B; the first"
+        evidence = f"{plural(len(only_a), 'line')} only in A, {len(only_b)} only in B"
         first_a, first_b = (only_a or [""])[0], (only_b or [""])[0]
         self._tallies.add(Cause.UNKNOWN, first_a, first_b, evidence)
 

@@ -15,11 +15,12 @@ if TYPE_CHECKING:
 
     from pipeline.stages.plan import Plan
     from reproducibility.bisect import Bisection, Guilt
+    from reproducibility.choices import Choice, Variation
     from reproducibility.double_build import Build
     from reproducibility.findings import Comparison
     from reproducibility.machine import Machine
-    from reproducibility.variations import Choice, Variation
 
+EVERYTHING: Final = "all of them"
 NOTHING: Final = "nothing"
 FIRST: Final = "first build"
 """Lines of the matrix that are no variations."""
@@ -29,8 +30,8 @@ _IDENTICAL: Final = Cell(verdict=Verdict.REPRODUCIBLE, text="identical")
 _INNOCENT: Final = Cell(verdict=Verdict.REPRODUCIBLE, text="not the reason")
 _DIFFERS: Final = Cell(verdict=Verdict.DIFFERENT, text="differs")
 _ANYWAY: Final = Cell(verdict=None, text="differs anyway")
+_UNASKED: Final = Cell(verdict=Verdict.DIFFERENT, text="differs, with others")
 _UNEXPLAINED: Final = Cell(verdict=Verdict.UNKNOWN, text="not explained")
-_FAILS: Final = Cell(verdict=Verdict.UNKNOWN, text="build fails")
 _FAILED: Final = Cell(verdict=None, text="build failed")
 _SHOWN: Final = 3
 
@@ -69,9 +70,7 @@ class Seen:
         return any(h.digests.get(reference, want) != want for h in self.hostile)
 
 
-def make_report(
-    seen: Seen, *, title: str, generated: str | None, tools: tuple[str, ...]
-) -> Report:
+def make_report(seen: Seen, *, title: str, generated: str | None, tools: tuple[str, ...]) -> Report:
     """Put an audit into a report."""
     return Report(
         title=title,
@@ -85,8 +84,10 @@ def make_report(
                 Timing(name=f"build {h.build.label}", milliseconds=h.build.milliseconds)
                 for h in seen.hostile
             ),
-            Timing(name=f"all {seen.builds} builds, and what was made of them",
-                   milliseconds=seen.milliseconds),
+            Timing(
+                name=f"all {seen.builds} builds, and what was made of them",
+                milliseconds=seen.milliseconds,
+            ),
         ),
     )
 
@@ -125,6 +126,11 @@ class _Rows:
         return frozenset(name for name, needed in self._needs.items() if needed & wanted)
 
     def _others(self) -> Iterator[Row]:
+        done = [h for h in self._seen.hostile if not h.build.failure]
+        if done:
+            cells = (_DIFFERS if self._seen.differs(r) else _IDENTICAL for r in self._references)
+            detail = f"every variation at once, in {len(done)} builds"
+            yield Row(name=EVERYTHING, detail=detail, guilty=False, cells=tuple(cells))
         if self._unstable:
             cells = (_DIFFERS if r in self._unstable else _IDENTICAL for r in self._references)
             detail = "the same build again, with everything held that can be"
@@ -161,16 +167,20 @@ class _Rows:
             others = [c.variation for c in guilt.choices if c.variation != variation.name]
             together = f" with {', '.join(others)}" if others else ""
             if FAILURE in guilt.tasks:
-                return Cell(verdict=Verdict.UNKNOWN, text=f"{_FAILS.text}{together}")
+                return Cell(verdict=Verdict.UNKNOWN, text=f"build fails{together}")
             if reference in self._affected(guilt.tasks):
                 return Cell(verdict=Verdict.DIFFERENT, text=f"{_DIFFERS.text}{together}")
         if all(h.build.failure for h in applied):
             return _FAILED
-        if not self._seen.differs(reference):
-            return _IDENTICAL
+        return self._innocent(reference) if self._seen.differs(reference) else _IDENTICAL
+
+    def _innocent(self, reference: str) -> Cell:
+        """Say of an image that differs, though not because of this variation, what that means."""
         if reference in self._unstable or self._seen.is_stale:
             return _ANYWAY
-        if reference in self._unexplained or self._seen.bisection is None:
+        if self._seen.bisection is None:
+            return _UNASKED
+        if reference in self._unexplained:
             return _UNEXPLAINED
         return _INNOCENT
 

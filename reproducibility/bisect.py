@@ -1,16 +1,19 @@
 """Find the variations that a difference is due to.
 
 Everything that can be held is held, and the smallest part of the graph that differs is built again
-and again, with fewer and fewer variations let go: first all, then halves of what is left. One guilty
-variation among 24 takes about six builds.
+and again, with fewer and fewer variations let go: first all, then halves of what is left. One
+guilty variation among 24 takes about six builds.
 
 1. Two builds with everything held, and a third when somebody has been found guilty. What differs
    between them differs on every run: no variation is to blame, but chance (random names, a race),
    or what cannot be held on this machine.
+   A task that gives something else only because other tasks are not built beside it is built with
+   all of them from then on.
 2. A set of variations under which nothing differs is innocent, as a whole.
 3. A set under which something differs, though under neither half, holds a combination: those of it
    are guilty, together, whose absence makes the difference go away.
-4. The same for builds that fail, where the held one does not.
+4. The same for builds that fail, where the held one does not. Where a build fails that was to show
+   something else, it shows nothing: its variations are tried in smaller groups.
 """
 
 from __future__ import annotations
@@ -18,15 +21,15 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
+from reproducibility.choices import apply
 from reproducibility.outcomes import differing, frontier
-from reproducibility.variations import apply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from reproducibility.choices import Choice
     from reproducibility.double_build import Build
     from reproducibility.recipe import Recipe
-    from reproducibility.variations import Choice
 
 FAILURE: Final = "failure"
 """Stands for a task where a build failed as a whole."""
@@ -58,8 +61,6 @@ class Bisection:
     """The smallest part of the graph that differs; it was built again."""
     unstable: tuple[str, ...]
     """Tasks that give something else on every run, everything held."""
-    again: Build | None
-    """A second held build that was different."""
     guilty: tuple[Guilt, ...]
     unexplained: tuple[str, ...]
     """Tasks that differ in a hostile build, and for which no variation could be blamed."""
@@ -72,6 +73,16 @@ class Bisection:
         return tuple(dict.fromkeys(found))
 
 
+@dataclass(frozen=True, slots=True)
+class _Try:
+    """What a build with some variations let go has shown."""
+
+    build: Build
+    tasks: frozenset[str]
+    """Those that differ; if the build failed, those that may."""
+    is_certain: bool
+
+
 @dataclass(slots=True)
 class _Search:
     """What a search carries along."""
@@ -79,21 +90,35 @@ class _Search:
     builder: Builds
     held: Build
     stable: frozenset[str]
+    wide: frozenset[str] = frozenset()
+    """Tasks that depend on what else is built."""
     count: int = 0
     guilty: list[Guilt] = field(default_factory=list)
+    done: list[tuple[tuple[Choice, ...], Build]] = field(default_factory=list)
 
-    def differing(
-        self, label: str, choices: Sequence[Choice], tasks: frozenset[str]
-    ) -> tuple[frozenset[str], Build]:
-        """Build with some variations let go; return which of the tasks differ from the held."""
+    def attempt(self, label: str, choices: Sequence[Choice], tasks: frozenset[str]) -> _Try:
+        """Build with some variations let go, and see which of the tasks differ from the held."""
+        build = self._known(tuple(choices), tasks) or self._build(label, choices, tasks)
+        if build.failure:
+            return _Try(build, tasks, is_certain=FAILURE in tasks)
+        found = differing(self.held.outcomes, build.outcomes) & tasks
+        return _Try(build, found, is_certain=True)
+
+    def _known(self, choices: tuple[Choice, ...], tasks: frozenset[str]) -> Build | None:
+        """Return a build that has been done already; not one of held variations alone."""
+        for done, build in self.done if choices else ():
+            if done == choices and (tasks <= set(build.tasks) or tasks <= build.outcomes.keys()):
+                return build
+        return None
+
+    def _build(self, label: str, choices: Sequence[Choice], tasks: frozenset[str]) -> Build:
         self.count += 1
         recipe = apply(self.held.recipe, (choice.setting for choice in choices))
-        wanted = sorted(tasks - {FAILURE}) or list(self.held.tasks)
+        is_wide = FAILURE in tasks or tasks & self.wide
+        wanted = self.held.tasks if is_wide else tuple(sorted(tasks))
         build = self.builder.build(f"{self.count + 1:03d}-{label}", recipe, wanted)
-        if build.failure:
-            return tasks & {FAILURE}, build
-        return differing(self.held.outcomes, build.outcomes) & tasks, build
-
+        self.done.append((tuple(choices), build))
+        return build
 
     def acquit(self, tasks: frozenset[str]) -> None:
         """Forget what has been said about tasks."""
@@ -125,13 +150,15 @@ def bisect(
     begins = frontier(frozenset().union(*found.values()) - {FAILURE}, graph)
     failed = any(FAILURE in tasks for tasks in found.values())
     search = _Search(builder, held, begins | ({FAILURE} if failed else frozenset()))
-    again = None
     unstable: frozenset[str] = frozenset()
     if begins:
         # (1) does it differ by itself?
-        unstable, build = search.differing("held-again", (), begins)
-        again = build if unstable else None
-        search.stable -= unstable
+        changed = search.attempt("held-again", (), begins).tasks
+        search.wide = changed
+        if changed:
+            unstable = search.attempt("held-once-more", (), changed).tasks
+            search.wide -= unstable
+            search.stable -= unstable
     # (2) and (3) what makes the rest differ, hostile build by hostile build
     explained: set[str] = set()
     for choices, build in builds:
@@ -140,17 +167,14 @@ def bisect(
             _halve(search, _effective(held, choices), frozenset(tasks), is_certain=True)
             explained.update(task for guilt in search.guilty for task in guilt.tasks)
     if explained - {FAILURE}:
-        chance, build = search.differing("held-at-last", (), frozenset(explained))
-        if chance:
-            again = again or build
-            unstable |= chance
-            search.acquit(chance)
+        chance = search.attempt("held-at-last", (), frozenset(explained) - {FAILURE}).tasks
+        unstable |= chance
+        search.acquit(chance)
     left = frozenset().union(*found.values()) & search.stable - explained - unstable
     return Bisection(
         held=held,
         tasks=tuple(sorted(begins)),
         unstable=tuple(sorted(unstable)),
-        again=again,
         guilty=tuple(search.guilty),
         unexplained=tuple(sorted(left)),
         builds=search.count,
@@ -181,39 +205,48 @@ def _halve(
     """
     if not choices or not tasks:
         return frozenset()
-    if len(choices) == 1 or not is_certain:
-        label = choices[0].variation if len(choices) == 1 else f"{len(choices)}-variations"
-        tasks, build = search.differing(label, choices, tasks)
-        if len(choices) == 1 and tasks:
-            guilt = Guilt(choices=(choices[0],), tasks=tuple(sorted(tasks)), build=build)
-            search.guilty.append(guilt)
-        if len(choices) == 1 or not tasks:
+    if len(choices) == 1:
+        return _try_one(search, choices[0], tasks)
+    if not is_certain:
+        tried = search.attempt(f"{len(choices)}-variations", choices, tasks)
+        tasks, is_certain = tried.tasks, tried.is_certain
+        if not tasks:
             return tasks
     middle = len(choices) // 2
     left = _halve(search, choices[:middle], tasks, is_certain=False)
-    right = _halve(search, choices[middle:], tasks, is_certain=not left)
+    right = _halve(search, choices[middle:], tasks, is_certain=is_certain and not left)
     alone = left | right
-    if tasks - alone:
+    if is_certain and tasks - alone:
         alone |= _combination(search, choices, tasks - alone)
     return alone
+
+
+def _try_one(search: _Search, choice: Choice, tasks: frozenset[str]) -> frozenset[str]:
+    tried = search.attempt(choice.variation, (choice,), tasks)
+    if not tried.is_certain:
+        return frozenset()
+    if tried.tasks:
+        names = tuple(sorted(tried.tasks))
+        search.guilty.append(Guilt(choices=(choice,), tasks=names, build=tried.build))
+    return tried.tasks
 
 
 def _combination(
     search: _Search, choices: Sequence[Choice], tasks: frozenset[str]
 ) -> frozenset[str]:
     """Find those of some variations that make tasks differ only together."""
-    together, _ = search.differing("together", choices, tasks)
-    if not together:
-        return together
-    tasks = together
+    together = search.attempt("together", choices, tasks)
+    if not together.is_certain or not together.tasks:
+        return frozenset()
+    tasks = together.tasks
     needed = list(choices)
     for choice in choices:
         fewer = [c for c in needed if c is not choice]
-        without, _ = search.differing(f"without-{choice.variation}", fewer, tasks)
-        if without == tasks:
+        without = search.attempt(f"without-{choice.variation}", fewer, tasks)
+        if without.is_certain and without.tasks == tasks:
             needed = fewer
-    still, build = search.differing("together", needed, tasks)
-    if still:
-        guilt = Guilt(choices=tuple(needed), tasks=tuple(sorted(still)), build=build)
-        search.guilty.append(guilt)
-    return still
+    last = search.attempt("together", needed, tasks)
+    if last.is_certain and last.tasks:
+        names = tuple(sorted(last.tasks))
+        search.guilty.append(Guilt(choices=tuple(needed), tasks=names, build=last.build))
+    return last.tasks if last.is_certain else frozenset()

@@ -207,7 +207,8 @@ class _Comparer:
         platforms = tuple(self._platforms(a, b, spot))
         index = step_of(a.index, b.index)
         is_different = self._collector.count > before
-        if index.state is State.DIFFERENT and not is_different and not self._collector.problems:
+        is_odd = index.state is State.DIFFERENT and not is_different
+        if is_odd and not self._options.flatten and not self._collector.problems:
             self._collector.add(Level.INDEX, spot, _unexplained(index))
             is_different = True
         return ImageResult(

@@ -183,11 +183,14 @@ class LayersComparer:
 
     def _apply(self, views: Sequence[LayerView]) -> Tree:
         if len(views) == 1:
-            return replace(views[0].tree(), order=None)
+            return replace(views[0].tree(), has_order=False)
         table = self._scratch.table()
         merge_layers([view.table for view in views], table)
         return Tree(
-            table=table, is_tar=all(view.layer.is_tar for view in views), order=None, trailer=""
+            table=table,
+            is_tar=all(view.layer.is_tar for view in views),
+            has_order=False,
+            trailer="",
         )
 
     def _trees(

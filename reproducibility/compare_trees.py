@@ -18,7 +18,7 @@ from reproducibility.compare_entries import FILES, compare_entries, encoding_of
 from reproducibility.entries import Kind
 from reproducibility.entry_table import merge
 from reproducibility.findings import Found, Level, shown, text_of
-from reproducibility.ordering import LOCAL, Order
+from reproducibility.ordering import LOCAL, Order, order_of
 from reproducibility.wording import plural, size_text
 
 if TYPE_CHECKING:
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 _MAX_CHANGED: Final = 5000
 """Files whose content is looked into."""
 _EXAMPLES: Final = 3
+_MAX_NAMES: Final = 50_000
+"""Names whose order is looked at."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,8 +42,8 @@ class Tree:
     table: EntryTable
     is_tar: bool
     """Whether flags, attributes and fractions of seconds are known."""
-    order: Order | None
-    """None where there is no order: a directory, or layers applied one over the other."""
+    has_order: bool
+    """False for a directory, and for layers applied one over the other."""
     trailer: str
 
 
@@ -82,7 +84,7 @@ class _TreeComparer:
         self._a = a
         self._b = b
         self._is_tar = a.is_tar and b.is_tar
-        self._has_order = a.order is not None and b.order is not None
+        self._has_order = a.has_order and b.has_order
         self._collector = collector
         self._spot = spot
         self._outcome = TreeOutcome()
@@ -214,9 +216,7 @@ class _TreeComparer:
         swapped = _first_swap(self._positions)
         if swapped is None:
             return
-        a, b = self._a.order, self._b.order
-        assert a is not None
-        assert b is not None
+        a, b = (order_of(_names(tree.table)) for tree in (self._a, self._b))
         cause, evidence = _judge(a, b, (self._folders_a.are_first, self._folders_b.are_first))
         first, second = _names_at(self._a.table, swapped)
         self._collector.add(
@@ -287,6 +287,12 @@ def _first_swap(positions: Sequence[int]) -> tuple[int, int] | None:
             return previous, ordinal
         previous = ordinal
     return None
+
+
+def _names(table: EntryTable) -> list[str]:
+    """Return the first paths of an archive in its order."""
+    found = [(row.entry.ordinal, row.entry.path) for row in table if row.entry.ordinal < _MAX_NAMES]
+    return [path for _, path in sorted(found)]
 
 
 def _names_at(table: EntryTable, ordinals: tuple[int, int]) -> tuple[str, str]:

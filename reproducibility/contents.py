@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from reproducibility.layers import Layer
 
 _MAX_NAME: Final = 120
+_MAX_PATH: Final = 800
+_MAX_DEPTH: Final = 40
 _UNSAFE_RE: Final = re.compile(r"[^\w.+@%=,:~ -]")
 
 
@@ -160,6 +162,9 @@ def _role(spot: Spot) -> str:
 
 def _safe(path: str) -> str:
     """Return a relative path that stays where it is put, with names that any system takes."""
+    if len(path) > _MAX_PATH or path.count("/") > _MAX_DEPTH:
+        digest = hashlib.sha256(path.encode("utf-8", "surrogateescape")).hexdigest()
+        path = f"deep-{digest[:16]}/{path.rpartition('/')[2]}"
     components = []
     for component in path.split("/"):
         name = _UNSAFE_RE.sub("_", component)
@@ -206,4 +211,5 @@ def _compare(
 
 
 def _blob(entry: Entry) -> Blob:
-    return Blob(digest=f"sha256:{entry.digest}", size=entry.size, media_type="")
+    digest = f"sha256:{entry.digest}" if entry.digest else ""
+    return Blob(digest=digest, size=entry.size, media_type="")

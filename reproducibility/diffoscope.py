@@ -54,9 +54,9 @@ class Diffoscope:
 
     program: str = ""
     """Path or name; empty means the one of this Python installation, or that on PATH."""
-    timeout: float = 120.0
+    timeout: float = 60.0
     """Seconds for all of it."""
-    timeout_one: float = 45.0
+    timeout_one: float = 30.0
     """Seconds for one run, which is shown a few files."""
     max_output: int = 32 << 20
     """Bytes that one run may write."""
@@ -133,6 +133,8 @@ def deepen(
         return Deep(files=tuple(files.values()), artifacts=(), notes=(note,))
     session = _Session(program, settings, workplace, artifacts)
     for relative, lines in session.excerpts(progress):
+        if relative not in files:
+            continue
         excerpt = limit_lines(lines)
         files[relative] = replace(
             files[relative],

@@ -1,8 +1,9 @@
 """One build in a place of its own, of which nothing else is known than what a lock may decide.
 
 A build sees a copy of the program, the declaration, the lock and the archives; the first build's
-layout and store are hidden from it where this machine has namespaces, and so is the network. It runs
-as a process of its own, bounded in time and in what it may say. What it was and what it said is kept.
+layout and store are hidden from it where this machine has namespaces, and so is the network. It
+runs as a process of its own, bounded in time and in what it may say. Its script and what it said
+are kept.
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
 MAX_LOG: Final = 16 << 20
 """Bytes that a build may say."""
+SCRIPT: Final = "build.sh"
 _DODO: Final = "from pipeline.tasks.graph import *\n"
 _SEED: Final = 4711
 _CODE: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
@@ -74,7 +76,7 @@ class Builder:
         self.count = 0
 
     def prepare(self) -> None:
-        """Have the archives at hand, as downloads; fetch those that the store lacks.
+        """Have the code at hand, and the archives, as downloads; fetch those that the store lacks.
 
         Raises:
             PipelineError: an archive cannot be had.
@@ -82,6 +84,12 @@ class Builder:
         project, plan = self._project, self._project.plan
         fetch_archives(plan, root=project.root, store=project.store, suspicious=True)
         self._work.chmod(0o755)
+        shutil.copytree(
+            Path(pipeline.__file__).parent,
+            self._work / "code",
+            ignore=_CODE,
+            copy_function=shutil.copyfile,
+        )
         for _, package in locked_archives(plan).values():
             copy_file(project.store.path(package.digest), self._archive(package.digest.hex))
 
@@ -141,12 +149,9 @@ class Builder:
         for path in {root, self._stage.under(recipe), filled}:
             path.mkdir(parents=True)
         shutil.copytree(
-            Path(pipeline.__file__).parent,
-            filled / "code" / "pipeline",
-            ignore=_CODE,
-            copy_function=shutil.copyfile,
+            self._work / "code", filled / "code" / "pipeline", copy_function=shutil.copyfile
         )
-        for name in ("home", "home 2", "tmp", "tmp 2"):
+        for name in ("home", "home 2", "tmp"):
             (filled / name).mkdir()
         project = filled / "project"
         project.mkdir()
@@ -179,7 +184,7 @@ class Builder:
         """Run a build's script; return why it failed, or nothing."""
         logs = self._logs / label
         logs.mkdir(parents=True, exist_ok=True)
-        path = logs / "build.sh"
+        path = logs / SCRIPT
         path.write_text(text, "utf-8")
         argv = [*namespace_argv(self._machine.isolation), "sh", str(path.absolute())]
         if self._machine.dies_with_parent:

@@ -85,7 +85,7 @@ def _dump(content: bytes, rows: Iterable[int]) -> Iterator[str]:
         part = content[base : base + _ROW]
         text = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in part)  # noqa: PLR2004
         if part:
-            yield f"{base:08x}: {part.hex(' ', 2):39}  {text}"
+            yield f"{base:08x}: {part.hex(' ', -2):39}  {text}"
 
 
 def limit_lines(lines: Iterable[str]) -> Excerpt:

@@ -124,7 +124,10 @@ class LayerView:
         """Return its entries for comparison."""
         facts = self.facts
         return Tree(
-            table=self.table, is_tar=self.layer.is_tar, order=facts.order, trailer=facts.trailer
+            table=self.table,
+            is_tar=self.layer.is_tar,
+            has_order=self.layer.is_tar,
+            trailer=facts.trailer,
         )
 
 
@@ -135,7 +138,6 @@ _UNREADABLE: Final = LayerFacts(
     tar_size=0,
     compression=None,
     entries=0,
-    order=None,
     trailer="",
     problems=(),
 )

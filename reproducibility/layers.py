@@ -19,7 +19,6 @@ from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import CHUNK, Digest, copy_stream
 from reproducibility.compressors import Compression, describe_file
 from reproducibility.entries import Entry, Kind, normalise_path
-from reproducibility.ordering import Order, OrderWatcher
 from reproducibility.tarstream import TarStream
 
 if TYPE_CHECKING:
@@ -43,8 +42,6 @@ class LayerFacts:
     tar_size: int
     compression: Compression | None
     entries: int
-    order: Order | None
-    """Order of the names in the archive; a directory has none."""
     trailer: str
     problems: tuple[str, ...]
 
@@ -118,7 +115,6 @@ class TarLayer:
         """Hash the blob, its tar and every content; a damaged tar is read as far as it goes."""
         problems = []
         links: list[Entry] = []
-        order = OrderWatcher()
         digest, size = self.blob_digest()
         with self.open() as f:
             compression = describe_file(f)
@@ -127,7 +123,6 @@ class TarLayer:
             try:
                 for entry in reader:
                     table.add(replace(entry, digest=_content_digest(entry, reader)))
-                    order.watch(entry.path)
                     if entry.kind is Kind.HARDLINK:
                         links.append(entry)
                 while stream.read(CHUNK):
@@ -142,7 +137,6 @@ class TarLayer:
             tar_size=hashing.size,
             compression=compression,
             entries=table.added,
-            order=order.order,
             trailer=reader.trailer,
             problems=tuple(problems),
         )
@@ -214,7 +208,6 @@ class BlobLayer:
             tar_size=size,
             compression=None,
             entries=1,
-            order=None,
             trailer="",
             problems=(),
         )
@@ -288,7 +281,6 @@ class DirectoryLayer:
             tar_size=total,
             compression=None,
             entries=table.added,
-            order=None,
             trailer="",
             problems=tuple(problems),
         )

@@ -8,7 +8,6 @@ reason, in words, and where there is one the Debian package that would help.
 from __future__ import annotations
 
 import enum
-import json
 import os
 import platform
 import shutil
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import PipelineError
 from pipeline.host import command
+from reproducibility.interpreters import ASK, Interpreter, probe_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -66,19 +66,7 @@ class Ability(enum.StrEnum):
     OLD_KERNEL = "old-kernel"
     AFFINITY = "affinity"
     CLOCK = "clock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Interpreter:
-    """A Python with the packages that the pipeline needs."""
-
-    path: str
-    version: str
-    packages: Mapping[str, str]
-    """Distribution -> version of those that may matter to bytes, and `sqlite`."""
-
-    def __str__(self) -> str:
-        return f"Python {self.version}, apsw {self.packages['apsw']}"
+    PROCESS_IDS = "process-ids"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,57 +152,17 @@ def probe_machine(python: str, others: Iterable[str]) -> Machine:
         )
 
 
-# ---------------------------------------------------------------- interpreters
+# ---------------------------------------------------------------- trying
 
-_ASK: Final = """
-import importlib.metadata, json, os, platform, sys
-import apsw, cryptography, deflate, doit, msgspec, resolvelib, rich, urllib3, zstandard
-names = ("apsw", "cryptography", "deflate", "doit", "msgspec", "zstandard")
-packages = {name: importlib.metadata.version(name) for name in names}
-packages["sqlite"] = apsw.sqlite_lib_version()
-print(json.dumps([platform.python_version(), packages, sys.version, os.__file__]))
+_PIDS: Final = """
+echo 99 > /proc/sys/kernel/ns_last_pid
+sh -c '[ $$ = 100 ] || { echo process ids cannot be chosen >&2; exit 1; }'
 """
-"""The last two tell whether another user really gets the same Python."""
-
-
-def probe_interpreter(path: str) -> Interpreter:
-    """Ask an interpreter for its version and its packages.
-
-    Raises:
-        ConfigurationError: there is none.
-        CommandError: it lacks a package.
-    """
-    output = command.run(
-        [path, "-c", _ASK],
-        environment=command.inherited("PATH", "HOME", "LD_LIBRARY_PATH"),
-        timeout=_TIMEOUT,
-    )
-    version, packages, _, _ = json.loads(output.stdout)
-    return Interpreter(path=path, version=version, packages=packages)
-
 
 _SAME: Final = """
 [ "$("$1" -c "$2")" = "$3" ] || { echo "another user gets another Python" >&2; exit 1; }
 """
 """Whether an interpreter ($1) gives a program ($2) the answer that we have had ($3)."""
-
-
-def found_interpreters() -> tuple[str, ...]:
-    """Return other Pythons on PATH that have all packages; the search says nothing of failures."""
-    own = ".".join(platform.python_version_tuple()[:2])
-    found = []
-    for minor in range(11, 20):
-        path = shutil.which(f"python3.{minor}") if own != f"3.{minor}" else None
-        if path is not None:
-            try:
-                probe_interpreter(path)
-            except PipelineError:
-                continue
-            found.append(path)
-    return tuple(found)
-
-
-# ---------------------------------------------------------------- trying
 
 
 class _Prober:
@@ -236,6 +184,7 @@ class _Prober:
         bind = f"echo 0 > {self._scratch}/cpus; mount --bind {self._scratch}/cpus {_CPU_LIST}"
         self._in_namespace(Ability.CLAIMED_CPUS, "mount", bind)
         self._in_namespace(Ability.DISORDERFS, "disorderfs", self._disorder())
+        self._in_namespace(Ability.PROCESS_IDS, "unshare", _PIDS)
         self._note(Ability.OTHER_USER, self._other_user())
         self._note(Ability.FIXED_ADDRESSES, self._try("setarch", ["--addr-no-randomize", "true"]))
         self._note(Ability.OLD_KERNEL, self._try("setarch", ["--uname-2.6", "true"]))
@@ -308,14 +257,14 @@ class _Prober:
         users = "yes" if self.isolation is Isolation.ROOT else "no"
         return (
             f"mkdir {under} {over}; touch {under}/a;"
-            f" disorderfs --quiet --multi-user={users} --sort-dirents=yes {under} {over};"
+            f" disorderfs -s --quiet --multi-user={users} --sort-dirents=yes {under} {over};"
             f" [ -e {over}/a ]"
         )
 
     def _other_user(self) -> str | None:
         """Try to be somebody else and still get the very same Python."""
         uid, gid = OTHER_USER
-        check = [*("sh", "-c", _SAME), "sh", self._python, _ASK, self._answer()]
+        check = [*("sh", "-c", _SAME), "sh", self._python, ASK, self._answer()]
         if self.isolation is Isolation.USER:
             inner = ["unshare", "--user", f"--map-user={uid}", f"--map-group={gid}", *check]
             unshare, *arguments = namespace_argv(self.isolation)
@@ -332,7 +281,7 @@ class _Prober:
         return self._try("setpriv", [*user, *caps, *check])
 
     def _answer(self) -> str:
-        output = command.run([self._python, "-c", _ASK], environment=stage_environment())
+        output = command.run([self._python, "-c", ASK], environment=stage_environment())
         return output.stdout.decode("utf-8", "replace").strip()
 
     def _clock(self) -> str:

@@ -7,8 +7,8 @@ has); the keys below imitate what sorting under common locales does to plain nam
 |---|---|
 | sorted by bytes | the bytes |
 | sorted by bytes, component by component | `/` before everything |
-| sorted without regard to case | lower case first, then the bytes |
-| sorted as a locale does | letters and digits only, lower case; punctuation counts last |
+| sorted without regard to case | lower case; which case comes first is not looked at |
+| sorted as a locale does | letters and digits only, lower case |
 | sorted as Estonian does | likewise, z between s and t |
 | in reverse order | the bytes, descending |
 """
@@ -16,10 +16,10 @@ has); the keys below imitate what sorting under common locales does to plain nam
 from __future__ import annotations
 
 import enum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Sequence
 
 
 class Order(enum.StrEnum):
@@ -46,16 +46,16 @@ def _letters(name: str) -> str:
     return "".join(c for c in name.casefold() if c.isalnum())
 
 
-def _case(name: str) -> object:
-    return name.casefold(), name.swapcase()
+def _case(name: str) -> str:
+    return name.casefold()
 
 
-def _locale(name: str) -> object:
-    return _letters(name), name.swapcase()
+def _locale(name: str) -> str:
+    return _letters(name)
 
 
-def _estonian(name: str) -> object:
-    return _letters(name).translate(_AFTER_S), name.swapcase()
+def _estonian(name: str) -> str:
+    return _letters(name).translate(_AFTER_S)
 
 
 _AFTER_S: Final = {ord("š"): "s\uffff", ord("z"): "s\uffff\uffff", ord("ž"): "s\uffff\uffff\uffff"}
@@ -69,7 +69,7 @@ def _bytes(name: str) -> object:
     return name.encode("utf-8", "surrogateescape")
 
 
-_KEYS: Final[tuple[tuple[Order, Callable[[str], object]], ...]] = (
+_KEYS: Final[tuple[tuple[Order, Callable[[str], Any]], ...]] = (
     (Order.BYTES, _bytes),
     (Order.COMPONENTS, _by_component(_bytes)),
     (Order.NO_CASE, _case),
@@ -81,44 +81,23 @@ _KEYS: Final[tuple[tuple[Order, Callable[[str], object]], ...]] = (
 )
 
 
-class OrderWatcher:
-    """Find the order of names that pass by, in bounded memory."""
-
-    def __init__(self) -> None:
-        self._previous: str | None = None
-        self._candidates = list(_KEYS)
-        self._is_reverse = True
-        self.count = 0
-
-    def watch(self, name: str) -> None:
-        """Take the next name."""
-        previous, self._previous = self._previous, name
-        self.count += 1
-        if previous is None:
-            return
-        self._candidates = [
-            (order, key)
-            for order, key in self._candidates
-            if not key(previous) > key(name)  # type: ignore[operator]
-        ]
-        self._is_reverse = self._is_reverse and _bytes(previous) >= _bytes(name)  # type: ignore[operator]
-
-    @property
-    def order(self) -> Order:
-        """The order of what was seen; the plainest one that fits."""
-        if self._candidates:
-            return self._candidates[0][0]
-        if self._is_reverse and self.count >= _FEW:
-            return Order.REVERSE
-        return Order.NONE
+def order_of(names: Sequence[str]) -> Order:
+    """Return the order of some names; the plainest one that fits."""
+    for order, key in _KEYS:
+        if _is_sorted(names, key):
+            return order
+    is_reverse = is_telling(len(names)) and _is_sorted(names[::-1], _bytes)
+    return Order.REVERSE if is_reverse else Order.NONE
 
 
-def order_of(names: Iterable[str]) -> Order:
-    """Return the order of some names."""
-    watcher = OrderWatcher()
+def _is_sorted(names: Sequence[str], key: Callable[[str], Any]) -> bool:
+    previous = None
     for name in names:
-        watcher.watch(name)
-    return watcher.order
+        current = key(name)
+        if previous is not None and previous > current:
+            return False
+        previous = current
+    return True
 
 
 def is_telling(count: int) -> bool:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
 _SAMPLE: Final = 1000
+HEADING: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,8 +50,7 @@ def explain_order(
     first = next((i for i, (x, y) in enumerate(zip(a, b, strict=True)) if x != y), None)
     if first is None:
         return None
-    orders = order_of(a), order_of(b)
-    cause = judge_orders(*orders, count=len(a))
+    orders, cause = _orders(a, b, first)
     described = f"{len(a)} things, A {orders[0]}, B {orders[1]}"
     if cause is Cause.HASH_ORDER:
         sample = a[:_SAMPLE]
@@ -58,6 +58,27 @@ def explain_order(
             cause = Cause.ORDER
             described = f"{len(a)} names of files, in the order of a directory"
     return Reordering(cause=cause, a=a[first], b=b[first], evidence=described)
+
+
+def _orders(a: Sequence[str], b: Sequence[str], first: int) -> tuple[tuple[Order, Order], Cause]:
+    """Find the two orders, without up to three things that both begin or end with.
+
+    `keys: b, a, c` is a heading and three things.
+    """
+    whole = order_of(a), order_of(b)
+    best = whole, judge_orders(*whole, count=len(a))
+    if Order.NONE not in whole or len(a) > _SAMPLE:
+        return best
+    last = next(i for i, (x, y) in enumerate(zip(reversed(a), reversed(b), strict=True)) if x != y)
+    for start in range(min(first, HEADING) + 1):
+        for end in range(len(a), len(a) - min(last, HEADING) - 1, -1):
+            orders = order_of(a[start:end]), order_of(b[start:end])
+            cause = judge_orders(*orders, count=end - start)
+            if cause is Cause.LOCALE:
+                return orders, cause
+            if best[1] is Cause.HASH_ORDER:
+                best = orders, cause
+    return best
 
 
 def judge_orders(a: Order, b: Order, *, count: int) -> Cause:

@@ -1,8 +1,8 @@
 """What each task of a build made, by digest: where in the graph two builds part ways.
 
-Read from what a cold build leaves: the store's memos (`pipeline.host.store`: one JSON a stage and its
-inputs) and the layout's index.json. Neither code nor encoders of the build have to be those of the
-reader.
+Read from what a cold build leaves: the store's memos (`pipeline.host.store`: one JSON a stage and
+its inputs) and the layout's index.json. Neither code nor encoders of the build have to be those of
+the reader.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A recipe: everything around a build that must not matter to its bytes, as one value.
 
-`script` writes a recipe down as a shell script that sets the stage and runs the build. The script is
-kept beside the build's log, so that anybody can read what was done and do it again.
+`script` writes a recipe down as a shell script that sets the stage and runs the build. The script
+is kept beside the build's log, so that anybody can read what was done.
 
 The stage, below the audit's working directory:
 
@@ -31,6 +31,9 @@ OUTPUT: Final = "build/oci"
 CPU_LIST: Final = "/sys/devices/system/cpu/online"
 """What glibc, and with it os.cpu_count(), counts."""
 
+LAST_PID: Final = "/proc/sys/kernel/ns_last_pid"
+"""The process id before the next one, in a namespace; pid_namespaces(7)."""
+
 _PTY: Final = "import os, pty, sys; sys.exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
@@ -44,7 +47,7 @@ class Recipe:
     """Directory of the stage, below the working directory."""
     home: str = "home"
     temporary: str = "tmp"
-    """Both below the stage; absolute ones need not exist."""
+    """Both below the stage, or absolute."""
     environment: Mapping[str, str]
     umask: int = 0o022
     user: tuple[int, int] | None = None
@@ -62,8 +65,8 @@ class Recipe:
     has_random_addresses: bool = True
     has_old_kernel: bool = False
     has_terminal: bool = False
-    burnt_processes: int = 0
-    """Process ids that are used up before the build."""
+    first_process: int | None = None
+    """Process id that the build gets."""
     jobs: int = 0
     """doit's -n."""
     task_order: str = "declared"
@@ -120,6 +123,9 @@ def script(recipe: Recipe, order: Order, *, stage: Stage, result: Path) -> str:
     lines += [f"cd {_q(root / 'project')}", f"umask {recipe.umask:03o}"]
     if recipe.is_warm:
         lines += [_command(recipe, order, order.before, stage), f"rm -rf {OUTPUT}"]
+    if recipe.first_process is not None:
+        last = recipe.first_process - (2 if recipe.has_terminal else 1)
+        lines.append(f"echo {last} > {LAST_PID}")
     lines += ["status=0", f"{_command(recipe, order, order.tasks, stage)} || status=$?"]
     if recipe.has_tmpfs:
         lines += [
@@ -154,9 +160,6 @@ def _scene(recipe: Recipe, stage: Stage) -> list[str]:
         lines.append(f"find {_q(under)} -type d -exec chown {owner} {{}} +")
     if recipe.file_order is not None:
         lines.append(_disorder(recipe.file_order, stage, under, root))
-    if recipe.burnt_processes:
-        count = recipe.burnt_processes
-        lines.append(f"i=0; while [ $i -lt {count} ]; do (:); i=$((i+1)); done")
     return lines
 
 
@@ -166,17 +169,17 @@ def _disorder(order: str, stage: Stage, under: Path, root: Path) -> str:
         "reversed": "--reverse-dirents=yes",
         "shuffled": "--shuffle-dirents=yes --reverse-dirents=no",
     }[order]
+    # -s: one thread, so that it does not take process ids whenever it is busy
     users = "yes" if stage.isolation is Isolation.ROOT else "no"
-    return f"disorderfs --quiet --multi-user={users} {options} {_q(under)} {_q(root)}"
+    return f"disorderfs -s --quiet --multi-user={users} {options} {_q(under)} {_q(root)}"
 
 
 def _command(recipe: Recipe, order: Order, tasks: Sequence[str], stage: Stage) -> str:
-    """Return the build's command: wrappers that change the process, its environment, doit."""
-    argv: list[str] = []
+    """Return the build's command: what changes the process, its environment, and doit."""
+    parts: list[list[str]] = []
     if recipe.cpus is not None:
-        argv += ["taskset", "-c", ",".join(map(str, recipe.cpus))]
-    argv += _personality(recipe)
-    argv += _identity(recipe, stage.isolation)
+        parts.append(["taskset", "-c", ",".join(map(str, recipe.cpus))])
+    parts += [_personality(recipe), _identity(recipe, stage.isolation), ["env", "-i"]]
     root = stage.root(recipe)
     environment = {
         "PYTHONPATH": str(root / "code"),
@@ -184,12 +187,13 @@ def _command(recipe: Recipe, order: Order, tasks: Sequence[str], stage: Stage) -
         "TMPDIR": str(root / recipe.temporary),
         **recipe.environment,
     }
-    argv += ["env", "-i", *(f"{key}={environment[key]}" for key in sorted(environment))]
+    parts += [[f"{key}={environment[key]}"] for key in sorted(environment)]
     if recipe.has_terminal:
-        argv += [recipe.python, "-c", _PTY]
-    argv += [recipe.python, "-m", "doit", f"config={order.config}"]
-    argv += [f"store={STORE}", f"output={OUTPUT}", "-n", str(recipe.jobs), *tasks]
-    return shlex.join(argv)
+        parts.append([recipe.python, "-c", _PTY])
+    settings = [f"config={order.config}", f"store={STORE}", f"output={OUTPUT}"]
+    parts.append([recipe.python, "-m", "doit", *settings, "-n", str(recipe.jobs)])
+    parts += [[task] for task in tasks]
+    return " \\\n  ".join(shlex.join(part) for part in parts if part)
 
 
 def _personality(recipe: Recipe) -> list[str]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reproducibility.findings import Matrix, Report
 
 _MAX_ROWS: Final = 20
-_SPECIAL_RE: Final = re.compile(r"([\\`*_{}\[\]<>#|~!@&])")
+_SPECIAL_RE: Final = re.compile(r"([\\`*_{}\[\]<>#|~!@&:])")
 
 
 def render_markdown(report: Report) -> str:
@@ -30,8 +30,9 @@ def render_markdown(report: Report) -> str:
 
 
 def escape_markdown(text: str) -> str:
-    """Make text that says only what it says; line breaks become spaces."""
-    return _SPECIAL_RE.sub(r"\\\1", " ".join(text.split()))
+    """Make text that says only what it says; what is not printable becomes a space."""
+    printable = "".join(c if c.isprintable() else " " for c in text)
+    return _SPECIAL_RE.sub(r"\\\1", " ".join(printable.split()))
 
 
 def _lines(report: Report) -> Iterator[str]:
@@ -57,7 +58,7 @@ def _row(cells: Sequence[str]) -> str:
 
 
 def _matrix(matrix: Matrix) -> Iterator[str]:
-    yield _row([matrix.corner, *map(escape_markdown, matrix.columns)])
+    yield _row([*map(escape_markdown, (matrix.corner, *matrix.columns))])
     yield _row(["---"] * (len(matrix.columns) + 1))
     for row in matrix.rows:
         cells = [

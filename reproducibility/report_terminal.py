@@ -8,7 +8,8 @@ from rich.console import Console, Group
 from rich.table import Table
 from rich.text import Text
 
-from reproducibility.findings import State, Verdict
+from reproducibility.compare_layers import MERGED
+from reproducibility.findings import State, Verdict, shown
 from reproducibility.summary import (
     MARKS,
     STATES,
@@ -21,7 +22,7 @@ from reproducibility.summary import (
 from reproducibility.wording import plural, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from typing import TextIO
 
     from rich.console import RenderableType
@@ -35,9 +36,11 @@ _COLOURS: Final = {
 }
 _MAX_IMAGES: Final = 12
 _MAX_CAUSES: Final = 8
-_MAX_FOUND: Final = 8
+_MAX_FOUND: Final = 6
 _MAX_NOTES: Final = 3
 _WIDTH: Final = 100
+_GAP: Final = 2
+_NARROWEST: Final = 8
 
 
 def print_report(report: Report, stream: TextIO, *, width: int | None = None) -> None:
@@ -45,58 +48,75 @@ def print_report(report: Report, stream: TextIO, *, width: int | None = None) ->
     console = Console(file=stream, width=width, highlight=False, soft_wrap=False)
     if width is None and not console.is_terminal:
         console = Console(file=stream, width=_WIDTH, highlight=False)
-    console.print(Group(*_parts(report)))
+    console.print(Group(*_parts(report, console.width)))
 
 
-def _parts(report: Report) -> Iterator[RenderableType]:
+def _parts(report: Report, width: int) -> Iterator[RenderableType]:
     verdict = report.verdict
     colour = _COLOURS[verdict]
-    yield Text(f"{MARKS[verdict]} {VERDICTS[verdict]}", style=f"bold {colour}") + Text(
+    yield Text(f"{MARKS[verdict]} {VERDICTS[verdict]}", style=f"bold {colour}") + _line(
         f"  {report.title}", style="default"
     )
-    yield Text(headline(report))
+    yield Text(shown(headline(report)))
     if report.matrix is not None:
-        yield _matrix(report.matrix)
+        yield _matrix(report.matrix, width)
     for comparison in report.comparisons:
         if comparison.label:
-            yield Text(f"\n{comparison.label}", style="bold")
-        yield _images(comparison)
+            yield _line(comparison.label, style="bold")
+        yield _images(comparison, width)
     if report.verdict is Verdict.DIFFERENT:
-        yield _causes(report)
+        yield _causes(report, width)
         yield from _examples(report)
     problems = [p for c in report.comparisons for p in c.problems]
     for problem in problems[:_MAX_NOTES]:
-        yield Text(f"problem: {problem}", style="yellow")
+        yield _line(f"problem: {problem}", style="yellow")
     notes = [*report.notes, *(n for c in report.comparisons for n in c.notes)]
     for note in notes[:_MAX_NOTES]:
-        yield Text(f"note: {note}", style="dim")
+        yield _line(f"note: {note}", style="dim")
 
 
-def _table(*columns: str) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), header_style="dim", title_justify="left")
-    for column in columns:
-        name = column.removeprefix(">")
-        table.add_column(name, justify="right" if column != name else "left", overflow="ellipsis")
+def _line(text: str, style: str = "") -> Text:
+    """Make text of an image's fit for a terminal: one line, nothing but characters."""
+    return Text(shown(text), style=style, no_wrap=True, overflow="ellipsis")
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -> Table:
+    """Lay out rows; a column marked `>` is flush right, those marked `*` share what is left."""
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, header_style="dim")
+    names = [column.lstrip(">*") for column in columns]
+    widths = [
+        max(len(name), *(row[number].cell_len for row in rows)) if rows else len(name)
+        for number, name in enumerate(names)
+    ]
+    soft = [number for number, column in enumerate(columns) if column.startswith("*")]
+    left = width - _GAP * len(names) - sum(w for n, w in enumerate(widths) if n not in soft)
+    for number in sorted(soft, key=lambda n: widths[n]):
+        widths[number] = min(widths[number], max(left // len(soft), _NARROWEST))
+        left -= widths[number]
+        soft = soft[1:]
+    for name, column, wide in zip(names, columns, widths, strict=True):
+        table.add_column(
+            name,
+            justify="right" if column.startswith(">") else "left",
+            overflow="ellipsis",
+            no_wrap=True,
+            width=wide,
+        )
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
-def _images(comparison: Comparison) -> Table:
-    table = _table(
-        "IMAGE", "PLATFORM", "INDEX", "MANIFEST", "CONFIG", "LAYERS", ">SIZE A", ">SIZE B"
-    )
-    shown = 0
-    total = sum(len(image.platforms) or 1 for image in comparison.images)
+def _images(comparison: Comparison, width: int) -> Table:
+    rows = []
     for image in comparison.images:
-        if not image.platforms and shown < _MAX_IMAGES:
-            table.add_row(Text(image.name), Text(STATES[image.state], style="red"))
-            shown += 1
-        for platform in image.platforms:
-            if shown >= _MAX_IMAGES:
-                break
-            shown += 1
-            table.add_row(
-                Text(image.name or "root file system"),
-                Text(platform.platform),
+        name = _line(image.name.partition(" | ")[0] or "root file system")
+        if not image.platforms:
+            rows.append((name, Text(STATES[image.state], style="red"), *[Text("")] * 6))
+        rows += [
+            (
+                name,
+                _line(platform.platform),
                 _state(image.index.state),
                 _state(platform.manifest.state),
                 _state(platform.config.state),
@@ -104,9 +124,13 @@ def _images(comparison: Comparison) -> Table:
                 _size(platform, "a"),
                 _size(platform, "b"),
             )
-    if total > shown:
-        table.add_row(Text(f"and {total - shown} more"))
-    return table
+            for platform in image.platforms
+        ]
+    columns = ("*IMAGE", "PLATFORM", "INDEX", "MANIFEST", "CONFIG", "LAYERS", ">SIZE A", ">SIZE B")
+    if len(rows) > _MAX_IMAGES:
+        more = Text(f"and {len(rows) - _MAX_IMAGES} more", style="dim")
+        rows[_MAX_IMAGES:] = [(more, *[Text("")] * 7)]
+    return _table(columns, rows, width)
 
 
 def _state(state: State) -> Text:
@@ -117,6 +141,10 @@ def _state(state: State) -> Text:
 
 
 def _layers(platform: PlatformResult) -> Text:
+    if platform.layers and platform.layers[-1].name == MERGED:
+        a, b = (sum(1 for x in platform.layers if getattr(x, side)) for side in ("a", "b"))
+        words = "differ" if platform.layers[-1].state is State.DIFFERENT else "make the same"
+        return Text(f"{a or 1} | {b or 1}: {words}", style="red" if words == "differ" else "green")
     states = [layer.state for layer in platform.layers if layer.state is not State.NOT_COMPARED]
     bad = [s for s in states if s not in (State.IDENTICAL, State.EQUAL_CONTENT)]
     if not bad:
@@ -130,33 +158,34 @@ def _size(platform: PlatformResult, side: str) -> Text:
     return Text(size_text(sum(sizes)) if sizes and min(sizes) >= 0 else "")
 
 
-def _matrix(matrix: Matrix) -> Table:
-    table = _table(matrix.corner.upper(), *matrix.columns)
+def _matrix(matrix: Matrix, width: int) -> Table:
+    rows = []
     for row in matrix.rows:
         cells = [
-            Text(
+            _line(
                 f"{MARKS[cell.verdict] if cell.verdict else '-'} {cell.text}",
                 style=_COLOURS[cell.verdict] if cell.verdict else "dim",
             )
             for cell in row.cells
         ]
-        name = Text(row.name, style="bold red" if row.guilty else "default")
-        table.add_row(name, *cells)
-    return table
+        rows.append((_line(row.name, style="bold red" if row.guilty else "default"), *cells))
+    columns = [f"*{shown(name)}" for name in (matrix.corner.upper(), *matrix.columns)]
+    return _table(columns, rows, width)
 
 
-def _causes(report: Report) -> Table:
-    table = _table("CAUSE", ">COUNT", "PACKAGES", "FOR EXAMPLE")
+def _causes(report: Report, width: int) -> Table:
     causes = count_causes(report.comparisons)
+    rows = []
     for found in causes[:_MAX_CAUSES]:
         packages = ", ".join(found.packages[:2])
         if len(found.packages) > 2:  # noqa: PLR2004
             packages += f" +{len(found.packages) - 2}"
         name = found.cause.value + (" (not counted)" if found.is_ignored else "")
-        table.add_row(Text(name), str(found.count), Text(packages), Text(found.example))
+        rows.append((Text(name), Text(f"{found.count:,}"), _line(packages), _line(found.example)))
     if len(causes) > _MAX_CAUSES:
-        table.add_row(Text(plural(len(causes) - _MAX_CAUSES, "more cause")), "", "", "")
-    return table
+        more = plural(len(causes) - _MAX_CAUSES, "more cause")
+        rows.append((Text(more), Text(""), Text(""), Text("")))
+    return _table(("CAUSE", ">COUNT", "*PACKAGES", "*FOR EXAMPLE"), rows, width)
 
 
 def _examples(report: Report) -> Iterator[Text]:
@@ -169,10 +198,11 @@ def _examples(report: Report) -> Iterator[Text]:
 
 
 def _example(d: Difference) -> Text:
-    text = Text("≠ ", style="red")
-    text.append(f"{where_text(d)}", style="bold")
+    text = Text("≠ ", style="red", no_wrap=True, overflow="ellipsis")
+    text.append(shown(where_text(d)), style="bold")
     text.append(f"  {d.cause.value}", style="yellow")
-    text.append(f"\n    A {d.a or '-'}\n    B {d.b or '-'}", style="default")
+    for side, value in (("A", d.a), ("B", d.b)):
+        text.append(f"\n    {side} {shown(value) or '-'}", style="default")
     for line in d.evidence[:1]:
-        text.append(f"\n    {line}", style="dim")
+        text.append(f"\n    {shown(line)}", style="dim")
     return text

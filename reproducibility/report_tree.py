@@ -38,14 +38,7 @@ if TYPE_CHECKING:
 
 MAX_ITEMS: Final = 400
 """Items of one list on the page."""
-_LEVEL_WORDS: Final = {
-    Level.INDEX: "Index",
-    Level.MANIFEST: "Manifest",
-    Level.CONFIG: "Config",
-    Level.LAYER: "The tar itself",
-    Level.ENTRY: "Entries",
-    Level.CONTENT: "Contents",
-}
+_MAX_PACKAGES: Final = 2
 
 
 def anchor(place: Place) -> str:
@@ -187,12 +180,13 @@ class ComparisonTree:
 
     def _group(self, found: Group, *, is_open: bool) -> Markup:
         items = [self._difference(d) for d in found.differences[:MAX_ITEMS]]
-        what = _LEVEL_WORDS[found.level] if found.level is Level.ENTRY else ""
+        count = len(found.differences)
+        is_entry = found.level is Level.ENTRY
+        what = plural(count, "entry", "entries") if is_entry else plural(count, "difference")
         return _details(
             (
                 cause_badge(found.cause),
-                tag("span", plural(len(found.differences), "difference"), class_="summary-name"),
-                tag("span", what, class_="soft"),
+                tag("span", what, class_="summary-name"),
                 _ignored(found.differences),
             ),
             (
@@ -229,7 +223,10 @@ class ComparisonTree:
         first = differences[0]
         file = self._files.get(first.place)
         causes = sorted({d.cause for d in differences}, key=lambda cause: cause.value)
-        items = [self._inside(d) for d in differences[:MAX_ITEMS]]
+        items = [
+            self._inside(d, owner=first.package, is_only=len(causes) == 1)
+            for d in differences[:MAX_ITEMS]
+        ]
         parts: list[str] = []
         if file is not None:
             parts.append(_facts((("A", _blob_text(file.a)), ("B", _blob_text(file.b)))))
@@ -241,7 +238,7 @@ class ComparisonTree:
             (
                 tag("code", first.place.path, class_="summary-name"),
                 *map(cause_badge, causes),
-                tag("span", first.package, class_="badge") if first.package else "",
+                *_packages(differences),
             ),
             parts,
             class_=_class_of(first),
@@ -249,17 +246,25 @@ class ComparisonTree:
             id_=anchor(first.place),
         )
 
-    def _inside(self, d: Difference) -> Markup:
-        parts: list[str] = [cause_badge(d.cause)]
+    def _inside(self, d: Difference, *, owner: str, is_only: bool) -> Markup:
+        """Show a difference within a file; what the file's heading says is not repeated."""
+        parts: list[str] = [] if is_only else [cause_badge(d.cause)]
         if d.inside:
             parts += [" ", tag("code", d.inside)]
-        if d.package:
+        if d.package and d.package != owner:
             parts += [" ", tag("span", d.package, class_="badge")]
         parts += [_values(d.a, d.b) if d.a or d.b else "", _evidence(d)]
         return tag("li", *parts)
 
 
 # ---------------------------------------------------------------- small pieces
+
+
+def _packages(differences: Iterable[Difference]) -> list[Markup]:
+    names = sorted({d.package for d in differences if d.package})
+    if len(names) > _MAX_PACKAGES:
+        names = [plural(len(names), "package")]
+    return [tag("span", name, class_="badge") for name in names]
 
 
 def _details(
@@ -344,8 +349,10 @@ def _count_text(groups: Iterable[Group]) -> str:
 def _values(a: str, b: str) -> Markup:
     return tag(
         "div",
-        tag("div", tag("b", "A"), a, class_="side-value"),
-        tag("div", tag("b", "B"), b, class_="side-value"),
+        *(
+            tag("div", tag("b", side), value or tag("i", "nothing"), class_="side-value")
+            for side, value in (("A", a), ("B", b))
+        ),
         class_="sides",
     )
 

@@ -17,7 +17,6 @@ from reproducibility.findings import (
     State,
     Verdict,
 )
-
 from reproducibility.wording import plural
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ STATES: Final = {
     State.ONLY_B: "only in B",
     State.NOT_COMPARED: "not compared",
 }
+_NAMED: Final = 3
 _AGREEMENTS: Final = {
     Agreement.TARS: "Every layer holds the same tar; only compression or documents differ.",
     Agreement.FILES: "The same files with the same content; only metadata, order or form differ.",
@@ -133,11 +133,25 @@ def headline(report: Report) -> str:
         Verdict.DIFFERENT: f"{plural(total, 'difference')} in {compared}.",
     }[report.verdict]
     agreements = {c.agreement for c in comparisons}
-    if report.verdict is Verdict.DIFFERENT and len(agreements) == 1:
-        text += " " + _AGREEMENTS.get(agreements.pop(), "")
+    if report.verdict is Verdict.DIFFERENT:
+        if len(agreements) == 1:
+            text += " " + _AGREEMENTS.get(agreements.pop(), "")
+        text = f"{text.strip()} {_why(report)}"
     if ignored:
         text += f" Not counted: {', '.join(ignored)}."
     return text.strip()
+
+
+def _why(report: Report) -> str:
+    """Name the variations that are guilty, or else the causes."""
+    guilty = [row.name for row in report.matrix.rows if row.guilty] if report.matrix else []
+    if guilty:
+        return f"Guilty: {', '.join(guilty)}."
+    causes = [found for found in count_causes(report.comparisons) if not found.is_ignored]
+    named = [f"{found.cause.value} {found.count:,}" for found in causes[:_NAMED]]
+    if len(causes) > _NAMED:
+        named.append(f"{len(causes) - _NAMED} more")
+    return f"Causes: {', '.join(named)}." if named else ""
 
 
 def _total(comparison: Comparison) -> int:

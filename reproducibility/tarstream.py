@@ -9,8 +9,9 @@ another: the dialect, a digest of the header blocks, and what follows the last m
 from __future__ import annotations
 
 import hashlib
+import struct
 import tarfile
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from pipeline.errors import ArchiveError
 from pipeline.formats.digest import CHUNK
@@ -44,6 +45,7 @@ _FIELDS: Final = frozenset(
 _WRITING: Final = frozenset({"hdrcharset", "atime", "ctime", "comment", "LIBARCHIVE.creationtime"})
 """Records that no client applies; they show as another way of writing."""
 _RAW: Final = 12
+_USTAR: Final = struct.Struct("100s8s8s8s12s12s8s1s100s8s32s32s8s8s155s12x")
 _GNU_MAGIC: Final = b"ustar  \0"
 
 
@@ -171,9 +173,7 @@ class TarStream:
             self._headers.update(block)
             extended = block[504]
 
-    def _build(
-        self, info: tarfile.TarInfo, pax: Mapping[str, str], dialect: str, ordinal: int
-    ) -> Entry:
+    def _build(self, info: _Header, pax: Mapping[str, str], dialect: str, ordinal: int) -> Entry:
         kind = _KINDS.get(info.type, Kind.OTHER)
         size = _number(pax, "size", info.size)
         has_content = kind in (Kind.FILE, Kind.OTHER)
@@ -181,7 +181,7 @@ class TarStream:
             raise ArchiveError(f"a member of {size} bytes")
         self._left = size if has_content else 0
         self._pad = -self._left % BLOCK
-        seconds, fraction = _time(pax.get("mtime"), int(info.mtime))
+        seconds, fraction = _time(pax.get("mtime"), info.mtime)
         link = pax.get("linkpath", info.linkname)
         return Entry(
             path=normalise_path(pax.get("GNU.sparse.name", pax.get("path", info.name))),
@@ -211,21 +211,91 @@ class TarStream:
         )
 
 
-def _form(info: tarfile.TarInfo, pax: Mapping[str, str]) -> str:
+def _form(info: _Header, pax: Mapping[str, str]) -> str:
     words = [f"pax {name}" for name in sorted(pax)]
     if info.mode & ~0o7777:
         words.append("type bits in mode")
     return ", ".join(words) or "plain"
 
 
-def _parse(block: bytes) -> tarfile.TarInfo:
+class _Header(NamedTuple):
+    """The fields of a header block."""
+
+    name: str
+    mode: int
+    uid: int
+    gid: int
+    size: int
+    mtime: int
+    type: bytes
+    linkname: str
+    uname: str
+    gname: str
+    devmajor: int
+    devminor: int
+
+
+def _parse(block: bytes) -> _Header:
+    """Read a header; `tarfile` knows every way in which its numbers have been written."""
+    try:
+        return _parse_ustar(block) if block[257:263] == b"ustar\0" else _parse_any(block)
+    except ValueError:
+        return _parse_any(block)
+
+
+def _parse_ustar(block: bytes) -> _Header:
+    """Read the common kind fast; ValueError for numbers of another form."""
+    f = _USTAR.unpack(block)
+    if sum(block) - sum(f[6]) + 8 * 0x20 != _octal(f[6]):
+        raise ValueError("checksum")
+    name, prefix = _text(f[0]), _text(f[14])
+    return _Header(
+        name=f"{prefix}/{name}" if prefix else name,
+        mode=_octal(f[1]),
+        uid=_octal(f[2]),
+        gid=_octal(f[3]),
+        size=_octal(f[4]),
+        mtime=_octal(f[5]),
+        type=f[7],
+        linkname=_text(f[8]),
+        uname=_text(f[10]),
+        gname=_text(f[11]),
+        devmajor=_octal(f[12]),
+        devminor=_octal(f[13]),
+    )
+
+
+def _octal(field: bytes) -> int:
+    digits = field.rstrip(b"\0 ")
+    return int(digits, 8) if digits else 0
+
+
+def _text(field: bytes) -> str:
+    return field.split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
+
+
+def _parse_any(block: bytes) -> _Header:
     try:
         info = tarfile.TarInfo.frombuf(block, "utf-8", "surrogateescape")
     except (tarfile.HeaderError, ValueError) as e:
         raise ArchiveError(f"damaged tar header: {e}") from None
+    name = info.name
     if block[257:265] == _GNU_MAGIC:  # where ustar has a prefix, GNU has times
-        info.name = block[:100].split(b"\0", 1)[0].decode("utf-8", "surrogateescape")
-    return info
+        name = _text(block[:100])
+    return _Header(
+        name=name,
+        mode=info.mode,
+        uid=info.uid,
+        gid=info.gid,
+        size=info.size,
+        mtime=int(info.mtime),
+        type=info.type,
+        linkname=info.linkname,
+        uname=info.uname,
+        gname=info.gname,
+        devmajor=info.devmajor,
+        devminor=info.devminor,
+    )
 
 
 def _dialect(block: bytes) -> str:

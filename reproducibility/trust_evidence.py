@@ -15,12 +15,12 @@ from pipeline.attest.bundle import BUNDLE_TYPE
 from pipeline.attest.dsse import ENVELOPE_TYPE
 from pipeline.attest.simple_signing import SIGNATURE_FILE, lookaside_directory
 from pipeline.errors import FetchError, FormatError, LayoutError, NotFoundError
-from pipeline.host.layout import Layout
-from pipeline.host.registry_manifest import attached, entries, named, read_manifest
+from pipeline.formats import canonical_json
+from pipeline.formats.digest import verify_bytes
+from pipeline.host.registry_manifest import Contents
 from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.media_type import REF_NAME
 from pipeline.oci.referrers import referrer_descriptor
-from pipeline.formats import canonical_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -223,39 +223,39 @@ class PairSource:
     """An image in a layout, and what is said of it in another."""
 
     def __init__(self, images: LayoutSource, attestations: LayoutSource, name: str) -> None:
-        self._images = images
-        self._attestations = attestations
+        self._images = Contents(images)
+        self._attestations = Contents(attestations)
         self._name = name
         self._repository = name.rpartition(":")[0]
 
     def root(self) -> Manifest:
         """Read it."""
-        return read_manifest(self._images, named(self._images, self._name))
+        return self._images.read(self._images.named(self._name))
 
     def manifest(self, descriptor: Descriptor) -> Manifest:
         """Read one of its platforms."""
-        return read_manifest(self._images, descriptor)
+        return self._images.read(descriptor)
 
     def tagged(self, tag: str) -> Manifest | None:
         """Read what would go under a tag of the repository."""
-        for descriptor in entries(self._attestations):
+        for descriptor in self._attestations.entries:
             match = _NAME_RE.fullmatch(descriptor.annotations.get(REF_NAME, ""))
             if match and match["tag"] == tag and match["repository"] in (None, self._repository):
-                return read_manifest(self._attestations, descriptor)
+                return self._attestations.read(descriptor)
         return None
 
     def referrers(self, subject: Digest) -> tuple[Manifest, ...]:
         """Read what refers to a manifest."""
         return tuple(
             manifest
-            for manifest in attached(self._attestations, [subject])
+            for manifest in self._attestations.attached([subject])
             if manifest.subject is not None and manifest.subject.digest == subject
         )
 
     def blob(self, descriptor: Descriptor, *, max_length: int) -> bytes:
         """Read a blob."""
-        with self._attestations.open(descriptor.digest) as f:
+        with self._attestations.source.open(descriptor.digest) as f:
             data = f.read(max_length + 1)
         if len(data) > max_length:
             raise FetchError(f"blob {descriptor.digest}: longer than {max_length} bytes")
-        return data
+        return verify_bytes(data, digest=descriptor.digest, what=f"blob {descriptor.digest}")

@@ -1,7 +1,7 @@
 """registries.d: where podman and skopeo look for the signatures of a registry's images.
 
-Specification: containers-registries.d(5). Source for the order of scopes: containers/container-libs,
-image/docker/registries_d.go.
+Specification: containers-registries.d(5). Source for the order of scopes: containers/
+container-libs, image/docker/registries_d.go.
 
 The files are YAML. What occurs in them is mappings of plain or quoted scalars, nested by
 indentation; this and nothing else is read here, the rest is an error rather than a guess.
@@ -16,13 +16,13 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from pipeline.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from pipeline.oci.reference import Reference
 

@@ -1,8 +1,8 @@
 """Variations: what must not matter to a build, each on its own switch.
 
-A variation has a value at which it is held, and values that are hostile. Holding matters as much as
-varying: when builds differ, the guilty one is found by letting go of everything else. What cannot be
-done on this machine says why (`machine`).
+A variation has a value at which it is held, and values that are hostile. Holding matters as much
+as varying: when builds differ, the guilty one is found by letting go of one after the other. What
+cannot be done on this machine says why (`machine`).
 
 | name | held | hostile |
 |---|---|---|
@@ -10,8 +10,8 @@ done on this machine says why (`machine`).
 | locale | C.UTF-8 | et_EE, tr_TR, C without UTF-8 |
 | umask | 022 | 077, 000 |
 | build-path | short | long, with blanks and letters beyond ASCII; very short |
-| home | empty | does not exist; another one |
-| temporary-directory | of the stage | another one |
+| home | does not exist | one of the build's own, another one |
+| temporary-directory | /tmp | one of the build's own |
 | user | one's own | another user and group; ids that no ustar header holds |
 | host-name | `audit` | a long one, a short one |
 | hash-seed | 0 | 4711, random |
@@ -24,35 +24,33 @@ done on this machine says why (`machine`).
 | python, apsw | the first interpreter's | others, where there are any |
 | file-system | the working directory's | tmpfs |
 | search-path | the usual | more directories, in front |
-| environment | almost nothing | variables that other tools listen to |
+| environment | only USER | variables that other tools listen to |
 | terminal | no | yes |
 | address-layout | fixed | random |
 | kernel | as it is | says it is 2.6 |
-| process-ids | from 2 on | 300 used before |
+| process-ids | 100 | 31000 |
 """
 
 from __future__ import annotations
 
-import difflib
-import functools
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
 
-from pipeline.errors import ConfigurationError
+from reproducibility.choices import INTERPRETERS, Setting, Variation
 from reproducibility.machine import (
     OTHER_USER,
     PATH,
     Ability,
-    Isolation,
     clock_environment,
     locale_key,
 )
 from reproducibility.recipe import Recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Sequence
 
-    from reproducibility.machine import Interpreter, Machine
+    from reproducibility.interpreters import Interpreter
+    from reproducibility.machine import Machine
 
 NOON: Final = 1_709_208_000
 """2024-02-29 12:00 UTC: where a held clock stands."""
@@ -62,106 +60,9 @@ _LARGE_IDS: Final = (3_000_001, 3_000_002)
 """Beyond 0o7777777, which is all that a ustar header holds."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Setting:
-    """One value of a variation."""
-
-    name: str
-    """In words: `GMT+12`."""
-    change: Callable[[Recipe], Recipe]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Variation:
-    """One thing that must not matter."""
-
-    name: str
-    title: str
-    held: Setting
-    hostile: tuple[Setting, ...]
-    """Those that can be applied here."""
-    impossible: tuple[str, ...]
-    """Why others cannot, a sentence each."""
-
-    @property
-    def is_possible(self) -> bool:
-        """Whether it can be applied at all."""
-        return bool(self.hostile)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choice:
-    """A variation and the value that a build gives it."""
-
-    variation: str
-    setting: Setting
-
-    def __str__(self) -> str:
-        return f"{self.variation} ({self.setting.name})"
-
-
 def base_recipe(python: str) -> Recipe:
     """Return the recipe that settings change: nothing in the environment but a path."""
     return Recipe(python=python, environment={"PATH": PATH})
-
-
-def apply(recipe: Recipe, settings: Iterable[Setting]) -> Recipe:
-    """Return a recipe with settings applied, one after the other."""
-    return functools.reduce(lambda changed, setting: setting.change(changed), settings, recipe)
-
-
-def held_recipe(recipe: Recipe, variations: Iterable[Variation]) -> Recipe:
-    """Return a recipe with everything held that can be."""
-    return apply(recipe, (variation.held for variation in variations))
-
-
-def choose_round(variations: Sequence[Variation], number: int) -> tuple[Choice, ...]:
-    """Return the values of one hostile build: all variations at once, each at its next value.
-
-    Python and apsw come with an interpreter, and there is one a build: they take turns.
-    """
-    interpreters = [v.name for v in variations if v.name in _INTERPRETERS and v.is_possible]
-    chosen = []
-    for variation in variations:
-        turn = number
-        if variation.name in interpreters:
-            turn, place = divmod(number, len(interpreters))
-            if interpreters[place] != variation.name:
-                continue
-        if variation.is_possible:
-            setting = variation.hostile[turn % len(variation.hostile)]
-            chosen.append(Choice(variation=variation.name, setting=setting))
-    return tuple(chosen)
-
-
-def select(
-    variations: Sequence[Variation], *, only: Sequence[str], without: Sequence[str]
-) -> tuple[Variation, ...]:
-    """Keep the variations that are asked for.
-
-    Args:
-        variations: all there are.
-        only: names of those that vary, the others are held; empty means all.
-        without: names of those that are left alone, neither varied nor held.
-
-    Raises:
-        ConfigurationError: there is no such variation.
-    """
-    names = [variation.name for variation in variations]
-    for name in (*only, *without):
-        if name not in names:
-            near = difflib.get_close_matches(name, names, n=1)
-            raise ConfigurationError(
-                f"{name!r} is no variation" + (f"; did you mean {near[0]!r}?" if near else ""),
-                hint=f"there are {', '.join(names)}",
-            )
-    kept = [variation for variation in variations if variation.name not in without]
-    return tuple(
-        variation
-        if not only or variation.name in only
-        else replace(variation, hostile=(), impossible=("not asked for",))
-        for variation in kept
-    )
 
 
 def all_variations(machine: Machine, *, need: int) -> tuple[Variation, ...]:
@@ -201,9 +102,9 @@ def all_variations(machine: Machine, *, need: int) -> tuple[Variation, ...]:
 # ---------------------------------------------------------------- settings
 
 
-def _set(name: str, **fields: object) -> Setting:
+def _set(name: str, **fields: Any) -> Setting:  # noqa: ANN401  - fields of a recipe; tests set all
     def change(recipe: Recipe) -> Recipe:
-        return replace(recipe, **fields)  # type: ignore[arg-type]  - a test sets each of them
+        return replace(recipe, **fields)
 
     return Setting(name=name, change=change)
 
@@ -279,13 +180,14 @@ def _build_path() -> Variation:
 
 
 def _home() -> Variation:
-    hostile = (_set("does not exist", home="/nonexistent/home"), _set("another", home="home 2"))
-    return _possible("home", "home directory", _set("empty", home="home"), hostile)
+    hostile = (_set("of the stage", home="home"), _set("another", home="home 2"))
+    held = _set("does not exist", home="/nonexistent")
+    return _possible("home", "home directory", held, hostile)
 
 
 def _temporary_directory() -> Variation:
-    hostile = (_set("another", temporary="tmp 2"),)
-    held = _set("of the stage", temporary="tmp")
+    hostile = (_set("of the stage", temporary="tmp"),)
+    held = _set("/tmp", temporary="/tmp")  # noqa: S108  - nothing is written there
     return _possible("temporary-directory", "directory of temporary files", held, hostile)
 
 
@@ -303,7 +205,7 @@ def _user(machine: Machine) -> Variation:
 
 
 def _host_name(machine: Machine) -> Variation:
-    names = ("ci-runner-0047.build.example.org", "x")
+    names = ("ci-runner-0047.build.example.org", "box")
     hostile = tuple(_set(name, host=name) for name in names)
     why_not = machine.why_not(Ability.HOST_NAME)
     return _possible("host-name", "host name", _set("audit", host="audit"), hostile, why_not)
@@ -351,13 +253,14 @@ def _cpus(machine: Machine) -> Variation:
     cannot_bind = machine.why_not(Ability.AFFINITY)
     if cannot_claim is not None:
         held = _set("one", cpus=first)
-        hostile = (_set(f"all {len(every)}", cpus=None), held)
         alone = "there is only one" if len(every) == 1 else None
-        return _possible("cpus", "number of processors", held, hostile, cannot_bind, alone)
+        some = (_set(f"all {len(every)}", cpus=None), held)
+        return _possible("cpus", "number of processors", held, some, cannot_bind, alone)
     bound = None if cannot_bind else first
     held = _set("one", cpus=bound, claimed_cpus="0")
     many = _set("64 claimed", cpus=None, claimed_cpus="0-63")
-    hostile = (many, _set(f"all {len(every)}", cpus=None, claimed_cpus=None), held)
+    own = _set(f"all {len(every)}", cpus=None, claimed_cpus=None)
+    hostile = (many, own, held)
     return _possible("cpus", "number of processors", held, hostile)
 
 
@@ -381,9 +284,6 @@ def _store() -> Variation:
     return _possible("store", "what the store holds before", cold, hostile)
 
 
-_INTERPRETERS: Final = ("python", "apsw")
-
-
 def _interpreters(machine: Machine) -> tuple[Variation, ...]:
     first, *others = machine.interpreters
     pythons = [i for i in others if i.version != first.version]
@@ -392,8 +292,8 @@ def _interpreters(machine: Machine) -> tuple[Variation, ...]:
     unusable = "; ".join(machine.unusable)
     hint = unusable or "no other one with the packages; name one with --python"
     return (
-        _interpreter("python", "version of Python", first, pythons, hint),
-        _interpreter("apsw", "version of apsw and SQLite", first, apsws, hint),
+        _interpreter(INTERPRETERS[0], "version of Python", first, pythons, hint),
+        _interpreter(INTERPRETERS[1], "version of apsw and SQLite", first, apsws, hint),
     )
 
 
@@ -442,14 +342,14 @@ def _environment() -> Variation:
         "GZIP": "-9",
         "TAR_OPTIONS": "--mtime=@0",
         "BLOCKSIZE": "1",
-        "COLUMNS": "33",
+        "COLUMNS": "132",
         "NO_COLOR": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",
         "DOIT_CONFIG": "other",
         "CI": "true",
     }
-    held = _AS_IT_IS
+    held = _env("USER=auditor", USER="auditor", LOGNAME="auditor")
     return _possible("environment", "other variables", held, (_env(f"{len(names)} more", **names),))
 
 
@@ -479,13 +379,10 @@ def _kernel(machine: Machine) -> Variation:
 
 
 def _process_ids(machine: Machine) -> Variation:
-    reason = None
-    if machine.isolation is Isolation.NONE:
-        reason = f"needs namespaces: {machine.why_not(Ability.NAMESPACES)}"
     return _possible(
         "process-ids",
         "numbers of processes",
-        _set("from 2 on", burnt_processes=0),
-        (_set("300 used before", burnt_processes=300),),
-        reason,
+        _set("100", first_process=100),
+        (_set("31000", first_process=31_000),),
+        machine.why_not(Ability.PROCESS_IDS),
     )

@@ -286,6 +286,4 @@ def layers(path: Path, descriptor: Mapping[str, Any]) -> list[bytes]:
 
 def later(nodes: Iterable[Node], seconds: int) -> list[Node]:
     """Return the same tree, built later: what was after the epoch is later still."""
-    return [
-        replace(n, mtime=n.mtime + seconds) if n.mtime > EPOCH else replace(n) for n in nodes
-    ]
+    return [replace(n, mtime=n.mtime + seconds) if n.mtime > EPOCH else replace(n) for n in nodes]

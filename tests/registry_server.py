@@ -174,6 +174,10 @@ class _Handler(BaseHTTPRequestHandler):
     wbufsize = 1 << 16
     server_state: RegistryServer
 
+    def setup(self) -> None:
+        self.server_state = type(self).server_state
+        super().setup()
+
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002
         pass
 
@@ -543,22 +547,42 @@ class _Server(ThreadingHTTPServer):
         pass
 
 
+class Running:
+    """A server that runs; each test can have a registry of its own behind it."""
+
+    def __init__(self, handler: type[_Handler], url: str) -> None:
+        self._handler = handler
+        self._url = url
+
+    def fresh(self) -> RegistryServer:
+        """Begin anew; connections that are open keep what they had."""
+        state = RegistryServer()
+        state.url = self._url
+        state.host = urlsplit(self._url).netloc
+        self._handler.server_state = state
+        return state
+
+
 @contextlib.contextmanager
-def serve(*, tls: ssl.SSLContext | None = None) -> Iterator[RegistryServer]:
-    """Run a registry until the end of the block."""
-    state = RegistryServer()
-    handler = type("Handler", (_Handler,), {"server_state": state})
+def run_server(*, tls: ssl.SSLContext | None = None) -> Iterator[Running]:
+    """Run a server until the end of the block."""
+    handler = type("Handler", (_Handler,), {})
     with _Server(("127.0.0.1", 0), handler) as server:
         scheme = "http"
         if tls is not None:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
             scheme = "https"
-        state.host = f"127.0.0.1:{server.server_port}"
-        state.url = f"{scheme}://{state.host}"
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         try:
-            yield state
+            yield Running(handler, f"{scheme}://127.0.0.1:{server.server_port}")
         finally:
             server.shutdown()
             thread.join()
+
+
+@contextlib.contextmanager
+def serve(*, tls: ssl.SSLContext | None = None) -> Iterator[RegistryServer]:
+    """Run a registry until the end of the block."""
+    with run_server(tls=tls) as running:
+        yield running.fresh()

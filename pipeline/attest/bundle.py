@@ -6,7 +6,8 @@ sigstore_bundle.proto); sigstore/cosign, pkg/oci/remote/write.go and specs/BUNDL
 1. The key is named by a hint, base64(sha256(SubjectPublicKeyInfo)), as cosign does.
 2. There is exactly one signature. Its keyid is empty: the specification wants it equal to the hint
    or absent, and verifiers refuse a keyid that is the hint (`dsse`).
-3. No log entries and no time stamps: a bundle verifies offline, with the key alone.
+3. No log entries and no time stamps: a bundle verifies offline, with the key alone. The empty list
+   of entries is written, for readers that want the field.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Bundle:
         return canonical_json.dumps(
             {
                 "mediaType": BUNDLE_TYPE,
-                "verificationMaterial": {"publicKey": {"hint": self.hint}},
+                "verificationMaterial": {"publicKey": {"hint": self.hint}, "tlogEntries": []},
                 "dsseEnvelope": self.envelope.to_dict(),
             }
         )

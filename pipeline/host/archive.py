@@ -25,7 +25,7 @@ from pipeline.formats import tar
 from pipeline.formats.algorithm import MAGIC, Algorithm, detect
 from pipeline.formats.digest import CHUNK, HashingWriter
 from pipeline.host.layout import Layout
-from pipeline.host.registry_manifest import attached, distinct, named, walk
+from pipeline.host.registry_manifest import Contents, distinct
 from pipeline.oci.descriptor import Descriptor
 from pipeline.oci.image import LAYOUT_BYTES, ImageIndex
 
@@ -77,11 +77,11 @@ def write_archive(
 def _write(source: LayoutSource, images: Mapping[str, str | None], sink: Sink, mtime: int) -> None:
     listed: list[Descriptor] = []
     blobs: list[Descriptor] = []
+    contents = Contents(source)
     for name, full_name in sorted(images.items()):
-        descriptor = named(source, name)
-        manifests = walk(source, descriptor)
-        referrers = attached(source, [m.digest for m in manifests])
-        listed.append(_listed(descriptor, full_name))
+        manifests = contents.walk(name)
+        referrers = contents.attached(m.digest for m in manifests)
+        listed.append(_listed(contents.named(name), full_name))
         listed.extend(m.descriptor for m in referrers)
         for manifest in (*manifests, *referrers):
             blobs.extend((manifest.descriptor, *manifest.blobs))

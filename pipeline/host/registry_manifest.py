@@ -143,53 +143,80 @@ def entries(source: LayoutSource) -> tuple[Descriptor, ...]:
         raise e.within("index.json") from None
 
 
-def named(source: LayoutSource, name: str) -> Descriptor:
-    """Return what a layout has under a name.
+class Contents:
+    """What a layout holds; its index.json is read once."""
 
-    Raises:
-        LayoutError: nothing.
-    """
-    names = {d.annotations[REF_NAME]: d for d in entries(source) if REF_NAME in d.annotations}
-    if name not in names:
-        known = ", ".join(sorted(names)) or "nothing"
-        raise LayoutError(f"there is no {name!r} in the layout, but {known[:300]}")
-    return names[name]
+    def __init__(self, source: LayoutSource) -> None:
+        """Read index.json.
 
+        Raises:
+            LayoutError: it is none.
+        """
+        self.source = source
+        self.entries = entries(source)
+        self._names = {
+            d.annotations[REF_NAME]: d for d in self.entries if REF_NAME in d.annotations
+        }
 
-def read_manifest(source: LayoutSource, descriptor: Descriptor) -> Manifest:
-    """Read a manifest of a layout.
+    def __contains__(self, name: str) -> bool:
+        return name in self._names
 
-    Raises:
-        LayoutError: it is not there, or no manifest.
-        DigestMismatchError: the layout has been altered.
-    """
-    what = f"manifest {descriptor.digest}"
-    try:
-        with source.open(descriptor.digest) as f:
-            raw = f.read(MAX_MANIFEST + 1)
-    except FileNotFoundError:
-        raise LayoutError("is not in the layout", context=what) from None
-    return verify_manifest(raw, descriptor, what=what)
+    def named(self, name: str) -> Descriptor:
+        """Return what has a name.
 
+        Raises:
+            LayoutError: nothing.
+        """
+        if name not in self._names:
+            known = ", ".join(sorted(self._names)) or "nothing"
+            raise LayoutError(f"there is no {name!r} in the layout, but {known[:300]}")
+        return self._names[name]
 
-def attached(source: LayoutSource, subjects: Iterable[Digest]) -> tuple[Manifest, ...]:
-    """Return what a layout holds that refers to some manifests, or to what refers to them.
+    def read(self, descriptor: Descriptor) -> Manifest:
+        """Read a manifest.
 
-    Each comes after its subject. Such entries of index.json need no name.
-    """
-    listed = distinct(d for d in entries(source) if d.media_type in MANIFEST_TYPES)
-    held = [read_manifest(source, descriptor) for descriptor in listed]
-    known = set(subjects)
-    found: dict[Digest, Manifest] = {}
-    count = -1
-    while count < len(found):
-        count = len(found)
-        for manifest in held:
-            digest = manifest.digest
-            if manifest.subject and manifest.subject.digest in known and digest not in known:
-                found[digest] = manifest
-                known.add(digest)
-    return tuple(found.values())
+        Raises:
+            LayoutError: it is not there, or no manifest.
+            DigestMismatchError: the layout has been altered.
+        """
+        what = f"manifest {descriptor.digest}"
+        try:
+            with self.source.open(descriptor.digest) as f:
+                raw = f.read(MAX_MANIFEST + 1)
+        except FileNotFoundError:
+            raise LayoutError("is not in the layout", context=what) from None
+        return verify_manifest(raw, descriptor, what=what)
+
+    def walk(self, name: str) -> tuple[Manifest, ...]:
+        """Return an image and all it leads to, each once, those that are referred to first.
+
+        Raises:
+            LayoutError: one is not there, no manifest, or there are too many or too deep.
+            DigestMismatchError: the layout has been altered.
+        """
+        return collect(self.named(name), self.read)
+
+    @functools.cached_property
+    def _listed(self) -> tuple[Manifest, ...]:
+        listed = distinct(d for d in self.entries if d.media_type in MANIFEST_TYPES)
+        return tuple(self.read(descriptor) for descriptor in listed)
+
+    def attached(self, subjects: Iterable[Digest]) -> tuple[Manifest, ...]:
+        """Return what refers to some manifests, or to what refers to them, after its subject.
+
+        Such entries of index.json need no name.
+        """
+        known = set(subjects)
+        found: dict[Digest, Manifest] = {}
+        count = -1
+        while count < len(found):
+            count = len(found)
+            for manifest in self._listed:
+                digest = manifest.digest
+                if manifest.subject and manifest.subject.digest in known and digest not in known:
+                    found[digest] = manifest
+                    known.add(digest)
+        return tuple(found.values())
 
 
 def distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
@@ -200,16 +227,6 @@ def distinct(descriptors: Iterable[Descriptor]) -> tuple[Descriptor, ...]:
     return tuple(found.values())
 
 
-def walk(source: LayoutSource, descriptor: Descriptor) -> tuple[Manifest, ...]:
-    """Return a manifest and all it leads to, each once, those that are referred to first.
-
-    Raises:
-        LayoutError: one is not there, no manifest, or there are too many or too deep.
-        DigestMismatchError: the layout has been altered.
-    """
-    return collect(descriptor, functools.partial(read_manifest, source))
-
-
 class Reader(Protocol):
     """Something that returns the manifest of a descriptor."""
 
@@ -218,7 +235,15 @@ class Reader(Protocol):
 
 
 def collect(descriptor: Descriptor, read: Reader) -> tuple[Manifest, ...]:
-    """Like `walk`, from wherever `read` takes manifests."""
+    """Return a manifest and all it leads to, each once, those that are referred to first.
+
+    Args:
+        descriptor: the manifest.
+        read: takes manifests from wherever they are.
+
+    Raises:
+        LayoutError: there are too many manifests, or too deep; and what `read` raises.
+    """
     found: dict[Digest, Manifest] = {}
 
     def visit(descriptor: Descriptor, depth: int) -> Iterator[Manifest]:

@@ -5,7 +5,8 @@ Specification: distribution-spec v1.1, sections Pushing Blobs and Mounting a Blo
 1. A blob that another repository of the registry is known to have is mounted from there. A registry
    that does not do that begins an upload instead, or refuses; both end in an ordinary upload.
 2. Small blobs go in one PUT, larger ones in pieces by PATCH, each at least as long as
-   OCI-Chunk-Min-Length. A registry that takes no pieces gets the whole in one PUT.
+   OCI-Chunk-Min-Length. A registry that takes no pieces gets the whole in one PUT; so does one that
+   takes the first piece and then, each time, no other.
 3. After a failure the registry is asked how far it came, and the rest follows from there: a broken
    connection costs what was under way. An upload that the registry has forgotten, or whose content
    it finds wrong, starts anew, a few times. Attempts that bring something do not count.
@@ -22,7 +23,7 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 
-from pipeline.errors import DigestMismatchError, PipelineError, RegistryError
+from pipeline.errors import DigestMismatchError, LayoutError, PipelineError, RegistryError
 from pipeline.formats.digest import CHUNK, HashingWriter
 from pipeline.host.http_client import TransientError, shown
 from pipeline.host.http_fetcher import _delay
@@ -66,14 +67,22 @@ class LocalBlob:
         self.open = open_blob
 
     def verify(self) -> None:
-        """Raise DigestMismatchError if it is not what its descriptor says (4)."""
-        writer = HashingWriter(None)
-        with self.open() as f:
-            while data := f.read(CHUNK):
-                writer.write(data)
+        """Raise unless it is what its descriptor says (4).
+
+        Raises:
+            LayoutError: it is not there.
+            DigestMismatchError: it is something else.
+        """
         want = self.descriptor
         what = f"blob {want.digest.short} of the layout"
         hint = "build again; the layout has been altered"
+        writer = HashingWriter(None)
+        try:
+            with self.open() as f:
+                while data := f.read(CHUNK):
+                    writer.write(data)
+        except FileNotFoundError:
+            raise LayoutError("there is no such file", context=what, hint=hint) from None
         if writer.size != want.size:
             raise DigestMismatchError(
                 f"{what}: size", got=str(writer.size), want=str(want.size), hint=hint
@@ -176,6 +185,8 @@ class Upload:
                 if not left:
                     raise e.error from None
                 location = None
+                if left == 1:
+                    self._takes_chunks = self._is_chunked = False  # (2)
             else:
                 break
         self._progress(self._size)

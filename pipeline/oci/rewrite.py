@@ -7,6 +7,7 @@ are N40 to N46 of docs/format/normalisation.md. Documents are dictionaries here,
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LayoutError
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from pipeline.oci.descriptor import Descriptor
 
 CREATED: Final = "org.opencontainers.image.created"
+BASE_DIGEST: Final = "org.opencontainers.image.base.digest"
 
 CONFIG_KEYS: Final = (
     *("created", "author", "architecture", "os", "os.version", "os.features", "variant"),
@@ -59,11 +61,34 @@ _ATTESTATION: Final = "vnd.docker.reference.type"
 _EMPTY: Final[tuple[object, ...]] = (None, "", 0, False, [], {})
 
 
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """What is new about a whole image."""
+
+    created: int
+    """Seconds since the epoch."""
+    has_new_layers: bool
+    """Whether a layer is another than before: then no image that shares layers is its base."""
+
+    @property
+    def time(self) -> str:
+        """When it was made, as documents write it."""
+        return rfc3339(self.created)
+
+    def strings(self, d: Mapping[str, str]) -> dict[str, str]:
+        """Return annotations or labels with what they say of the time and the base put right."""
+        return {
+            key: self.time if key == CREATED else value
+            for key, value in d.items()
+            if not (key == BASE_DIGEST and self.has_new_layers)
+        }
+
+
 # ---------------------------------------------------------------- config (N41 to N43)
 
 
-def rewrite_config(raw: bytes, *, diff_ids: Sequence[Digest], created: int) -> bytes:
-    """Return an image's config with these layers, made at this time.
+def rewrite_config(raw: bytes, revision: Revision, *, diff_ids: Sequence[Digest]) -> bytes:
+    """Return an image's config with these layers.
 
     Raises:
         LayoutError: it is none, or has what no image may have.
@@ -71,21 +96,21 @@ def rewrite_config(raw: bytes, *, diff_ids: Sequence[Digest], created: int) -> b
     d = _spelled(
         canonical_json.loads_object(raw, error=LayoutError), CONFIG_KEYS, _BUILD_KEYS, context=""
     )
-    time = rfc3339(created)
     rootfs = get_required(d, dict, "rootfs", error=LayoutError)
     result: dict[str, object] = {
         **d,
-        "created": time,
+        "created": revision.time,
         "rootfs": {**rootfs, "diff_ids": [str(diff_id) for diff_id in diff_ids]},
     }
     history = get_optional(d, list, "history", error=LayoutError)
     if history is not None:
-        result["history"] = [_history(entry, time, n) for n, entry in enumerate(history)]
+        result["history"] = [_history(entry, revision.time, n) for n, entry in enumerate(history)]
     runtime = get_optional(d, dict, "config", error=LayoutError)
     if runtime is not None:
         spelled = _spelled(runtime, RUNTIME_KEYS, _BUILD_RUNTIME_KEYS, context="config")
-        labels = string_map(spelled, "Labels")
-        result["config"] = {**spelled, **({"Labels": _dated(labels, time)} if labels else {})}
+        labels = revision.strings(string_map(spelled, "Labels"))
+        spelled.pop("Labels", None)
+        result["config"] = {**spelled, **({"Labels": labels} if labels else {})}
     return canonical_json.dumps(result)
 
 
@@ -126,12 +151,8 @@ def _spelled(
 # ---------------------------------------------------------------- manifest and index (N44 to N46)
 
 
-def _dated(strings: Mapping[str, str], time: str) -> dict[str, str]:
-    return {key: time if key == CREATED else value for key, value in strings.items()}
-
-
 def rewrite_descriptor(
-    d: Mapping[str, object], new: Descriptor, *, created: int
+    d: Mapping[str, object], revision: Revision, new: Descriptor
 ) -> dict[str, object]:
     """Return a descriptor that refers to other content of the same meaning.
 
@@ -140,7 +161,7 @@ def rewrite_descriptor(
     kept = {key: v for key, v in _without_null(d).items() if key not in ("urls", "data")}
     annotations = {
         key: value
-        for key, value in _dated(string_map(kept, "annotations"), rfc3339(created)).items()
+        for key, value in revision.strings(string_map(kept, "annotations")).items()
         if not key.startswith(_OF_THE_OLD_BLOB) and key != ZSTD_INSTANCE
     }
     kept.pop("annotations", None)
@@ -156,7 +177,11 @@ def rewrite_descriptor(
 
 
 def rewrite_manifest(
-    d: Mapping[str, object], *, config: Descriptor, layers: Sequence[Descriptor], created: int
+    d: Mapping[str, object],
+    revision: Revision,
+    *,
+    config: Descriptor,
+    layers: Sequence[Descriptor],
 ) -> bytes:
     """Return an image's manifest with another config and other layers.
 
@@ -171,10 +196,10 @@ def rewrite_manifest(
     old_layers = get_required(d, list, "layers", error=LayoutError)
     return canonical_json.dumps(
         {
-            **_head(d, MediaType.MANIFEST, created),
-            "config": rewrite_descriptor(old_config, config, created=created),
+            **_head(d, MediaType.MANIFEST, revision),
+            "config": rewrite_descriptor(old_config, revision, config),
             "layers": [
-                rewrite_descriptor(old, new, created=created)
+                rewrite_descriptor(old, revision, new)
                 for old, new in zip(old_layers, layers, strict=True)
             ],
         }
@@ -182,15 +207,15 @@ def rewrite_manifest(
 
 
 def rewrite_index(
-    d: Mapping[str, object], manifests: Sequence[Descriptor | None], *, created: int
+    d: Mapping[str, object], revision: Revision, manifests: Sequence[Descriptor | None]
 ) -> bytes:
     """Return an index over other manifests; None leaves one out."""
     old = get_required(d, list, "manifests", error=LayoutError)
     return canonical_json.dumps(
         {
-            **_head(d, MediaType.INDEX, created),
+            **_head(d, MediaType.INDEX, revision),
             "manifests": [
-                rewrite_descriptor(descriptor, new, created=created)
+                rewrite_descriptor(descriptor, revision, new)
                 for descriptor, new in zip(old, manifests, strict=True)
                 if new is not None
             ],
@@ -198,9 +223,9 @@ def rewrite_index(
     )
 
 
-def _head(d: Mapping[str, object], media_type: MediaType, created: int) -> dict[str, object]:
+def _head(d: Mapping[str, object], media_type: MediaType, revision: Revision) -> dict[str, object]:
     kept = _without_null(d)
-    annotations = _dated(string_map(kept, "annotations"), rfc3339(created))
+    annotations = revision.strings(string_map(kept, "annotations"))
     kept.pop("annotations", None)
     return {
         **kept,

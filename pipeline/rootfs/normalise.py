@@ -156,13 +156,16 @@ class _Normaliser:
         self._check_ancestors()
         companions = self._take_companions()
         self._date_database()
+        missing = self._missing_directories()
         if self._rules.is_layer:
             self._whiteouts -= {whiteout_of(path) for path in _COMPANIONS}
+            replaced = {p: m for p, m in missing.items() if whiteout_of(p) in self._whiteouts}
+            self._make_directories(replaced)
             self._entries |= whiteout_entries(
                 self._whiteouts, self._entries, mtime=self._rules.source_date_epoch
             )
         else:
-            self._make_ancestors()
+            self._make_directories(missing)
         return NormalTree(
             entries=tuple(number_links(self._entries.values())),
             contents=self._contents,
@@ -308,17 +311,24 @@ class _Normaliser:
                     )
                 good.add(parent)
 
-    def _make_ancestors(self) -> None:
+    def _missing_directories(self) -> dict[str, int]:
+        """Return the directories that entries lie in but nobody lists, and the newest time there.
+
+        In a layer they are in the layers below, unless the layer itself removes them there.
+        """
         newest: dict[str, int] = {}
         for path, entry in self._entries.items():
             for parent in _ancestors(path):
                 if parent not in self._entries:
                     newest[parent] = max(newest.get(parent, entry.mtime), entry.mtime)
-        for path, mtime in newest.items():
+        return newest
+
+    def _make_directories(self, times: Mapping[str, int]) -> None:
+        for path, mtime in times.items():
             self._entries[path] = Entry(
                 path=path, kind=Kind.DIRECTORY, mode=_DIRECTORY_MODE, user=0, group=0, mtime=mtime
             )
-        self._counts["missing directories made"] = len(newest)
+        self._counts["missing directories made"] = len(times)
 
     # ------------------------------------------------------------ the database (N20, N21)
 

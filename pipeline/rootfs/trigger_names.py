@@ -6,6 +6,7 @@ docs/format/normalisation.md.
 
 from __future__ import annotations
 
+import itertools
 import re
 from typing import TYPE_CHECKING, Final
 
@@ -13,37 +14,40 @@ from pipeline.formats.digest import Digest
 from pipeline.rootfs.whiteouts import whiteout_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
-_NAME_LENGTH: Final = 10
-_DEFERRED: Final = re.compile(rf"var/db/pkg/triggers/[A-Za-z0-9]{{{_NAME_LENGTH}}}")
-
-
-def is_deferred_trigger(path: str) -> bool:
-    """Say whether a path is that of a trigger that pkg has put off."""
-    return _DEFERRED.fullmatch(path) is not None
+_LENGTH: Final = 10
+_DRAWN: Final = re.compile(
+    rf"var/db/pkg/triggers/(?![0-9a-f]{{{_LENGTH}}}\Z)[A-Za-z0-9]{{{_LENGTH}}}"
+)
+"""Not hexadecimal digits alone: those are names of ours, and pkg draws one in 800,000 times."""
 
 
-def trigger_names(contents: Mapping[str, Digest]) -> dict[str, str]:
+def is_drawn_name(path: str) -> bool:
+    """Say whether a path is that of a deferred trigger, under a name that pkg has drawn."""
+    return _DRAWN.fullmatch(path) is not None
+
+
+def trigger_names(contents: Mapping[str, Digest], taken: Iterable[str]) -> dict[str, str]:
     """Return new paths for deferred triggers, by old path, that follow from their contents.
 
     Args:
         contents: path to digest of content.
+        taken: paths that are not free.
     """
     result: dict[str, str] = {}
-    for digest in sorted(set(contents.values())):
-        equal = sorted(path for path in contents if contents[path] == digest)
-        names = [_name(equal[0], digest, copy) for copy in range(len(equal))]
-        kept = {path: path for path in equal if path in names}
-        free = iter(name for name in names if name not in kept)
-        result |= {path: kept.get(path) or next(free) for path in equal}
+    used = set(taken)
+    for path in sorted(contents):
+        names = (_name(path, contents[path], copy) for copy in itertools.count())
+        result[path] = next(name for name in names if name not in used)
+        used.add(result[path])
     return result
 
 
 def _name(path: str, digest: Digest, copy: int) -> str:
     """Return the name of the first of several equal triggers, or of a copy."""
     name = Digest.of(f"{digest.hex} {copy}".encode()) if copy else digest
-    return f"{path.rpartition('/')[0]}/{name.hex[:_NAME_LENGTH]}"
+    return f"{path.rpartition('/')[0]}/{name.hex[:_LENGTH]}"
 
 
 def with_whiteouts(names: Mapping[str, str]) -> dict[str, str]:

@@ -20,7 +20,7 @@ from pipeline.host.output import replacing
 from pipeline.host.store import hash_file
 from pipeline.pkg.localdb_file import MAX_DATABASE, check_header
 from pipeline.pkg.localdb_read import canonicalise_localdb
-from pipeline.rootfs.trigger_names import is_deferred_trigger, trigger_names
+from pipeline.rootfs.trigger_names import is_drawn_name, trigger_names
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -228,8 +228,9 @@ def _rename_triggers(folder: Path, *, dry_run: bool) -> None:
         {
             name: hash_file(path)
             for name, path in found.items()
-            if is_deferred_trigger(name) and path.is_file() and not path.is_symlink()
-        }
+            if is_drawn_name(name) and path.is_file() and not path.is_symlink()
+        },
+        found,
     )
     for name, new in () if dry_run else names.items():
         found[name].rename(folder / new.rpartition("/")[2])

@@ -15,6 +15,7 @@ from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.media_type import LAYER_TYPES, REF_NAME, ZSTD_INSTANCE, MediaType
 from pipeline.oci.rewrite import (
     HINT,
+    Revision,
     check_image_manifest,
     check_layer_type,
     is_attestation,
@@ -28,7 +29,7 @@ from pipeline.stages.layout_place import read_document, read_object, verified_bl
 from pipeline.stages.normal_archive import Encoding, read_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from pipeline.formats.digest import Digest
     from pipeline.rootfs.normalise import Rules
@@ -108,7 +109,7 @@ def canonicalize_image(
         if new is None:
             raise LayoutError("is an attestation, no image", context=str(source))
         listed = _named(
-            rewrite_descriptor(written, new, created=rules.archive.source_date_epoch),
+            rewrite_descriptor(written, rewriter.revision(rewriter.layers.values()), new),
             output.name,
         )
         # (3) Believe nothing of it before it has been read again
@@ -139,9 +140,15 @@ class _Rewriter:
         self._layout = layout
         self._staged = staged
         self._rules = rules
-        self._created = rules.archive.source_date_epoch
         self.layers: dict[object, _Layer] = {}
         self.notes: list[str] = []
+
+    def revision(self, layers: Iterable[_Layer]) -> Revision:
+        """Say what is new about an image of these layers."""
+        return Revision(
+            self._rules.archive.source_date_epoch,
+            any(layer.change.before != layer.change.after for layer in layers),
+        )
 
     def tree(self, descriptor: Descriptor, depth: int) -> Descriptor | None:
         """Rewrite a manifest or an index; None for what is to be left out."""
@@ -166,7 +173,7 @@ class _Rewriter:
 
     def _index(self, old: Descriptor, d: Mapping[str, object], depth: int) -> Descriptor:
         manifests = [self.tree(child, depth + 1) for child in get_descriptors(d, "manifests")]
-        return self._put(old, rewrite_index(d, manifests, created=self._created))
+        return self._put(old, rewrite_index(d, self.revision(self.layers.values()), manifests))
 
     def _manifest(self, old: Descriptor, d: Mapping[str, object]) -> Descriptor:
         config = get_as(d, dict, Descriptor.from_dict, "config", error=LayoutError)
@@ -176,14 +183,15 @@ class _Rewriter:
         for layer in get_descriptors(d, "layers"):
             layers.append(self._layer(layer, layers[-1].names if layers else {}))
         self._check_diff_ids(read_object(self._layout, config), layers)
+        revision = self.revision(layers)
         new_config = rewrite_config(
-            raw_config, diff_ids=[layer.change.diff_id for layer in layers], created=self._created
+            raw_config, revision, diff_ids=[layer.change.diff_id for layer in layers]
         )
         manifest = rewrite_manifest(
             d,
+            revision,
             config=self._put(config, new_config),
             layers=[layer.descriptor for layer in layers],
-            created=self._created,
         )
         zstd = any(layer.descriptor.media_type == MediaType.LAYER_ZSTD for layer in layers)
         return replace(

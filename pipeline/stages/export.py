@@ -27,13 +27,13 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DigestMismatchError, FormatError, LayoutError
 from pipeline.formats.digest import CHUNK, HashingWriter
-from pipeline.host.registry_manifest import Manifest
+from pipeline.host.registry_manifest import Contents, Manifest
 from pipeline.host.store import hash_file, write_atomically
 from pipeline.oci.image import ImageIndex
 from pipeline.oci.media_type import MediaType
 from pipeline.oci.reference import check_path, check_tag
 from pipeline.oci.referrers import fallback_tag, merge_referrers, referrer_descriptor
-from pipeline.stages.push import pack
+from pipeline.stages.parcel import pack
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from pipeline.formats.digest import Digest
     from pipeline.oci.descriptor import Descriptor
     from pipeline.oci.validate import LayoutSource
-    from pipeline.stages.push import Parcel, Target
+    from pipeline.stages.parcel import Parcel, Target
 
 _ROOT: Final = b"{}\n"
 
@@ -64,7 +64,8 @@ def export(source: LayoutSource, targets: Sequence[Target], directory: Path) -> 
         LayoutError: an image is not in the layout, or not whole.
         DigestMismatchError: the layout has been altered.
     """
-    parcels = [pack(source, target) for target in targets]
+    contents = Contents(source)
+    parcels = [pack(contents, target) for target in targets]
     folders = {p.target.path: directory / "v2" / check_path(p.target.path) for p in parcels}
     written = _Blobs(source, directory).write(parcels)
     for parcel in parcels:

@@ -20,7 +20,7 @@ from pipeline.pkg.localdb_file import MAX_DATABASE
 from pipeline.rootfs.accounts import ROOT_ONLY, Accounts, parse_accounts
 from pipeline.rootfs.normalise import DATABASE, JOURNAL, WAL, clean_path, normalise
 from pipeline.rootfs.ownership import Owners
-from pipeline.rootfs.trigger_names import is_deferred_trigger, trigger_names, with_whiteouts
+from pipeline.rootfs.trigger_names import is_drawn_name, trigger_names, with_whiteouts
 from pipeline.stages.canonicalize_database import DatabaseFiles, make_canonical
 
 if TYPE_CHECKING:
@@ -136,8 +136,9 @@ def _trigger_names(spool: Spool, tree: NormalTree) -> dict[str, str]:
         {
             path: Digest.of_chunks(_content(spool, member))
             for path, member in tree.contents.items()
-            if is_deferred_trigger(path)
-        }
+            if is_drawn_name(path)
+        },
+        tree.contents,
     )
 
 

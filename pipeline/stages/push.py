@@ -1,30 +1,31 @@
 """Stage `push`: images of a layout, and what refers to them, into repositories of a registry.
 
-1. What belongs to an image: its manifests and their blobs; whatever in the layout has one of them
-   as its subject (SBOMs, provenance, bundles); and signatures under cosign's tags,
-   `sha256-<digest>.sig` and the like.
+1. What belongs to an image is its parcel: manifests, blobs, what refers to them, signatures
+   (`stages.parcel`).
 2. Blobs go in parallel. What a repository has is not sent again, so an interrupted push goes on
    where it stopped. What another repository of the registry has is mounted from there: one that
    has just got it, or one of a related image, a parent for example.
 3. Manifests go when everything that they refer to is there: platforms before their index, subjects
    before referrers. Where the registry does not list referrers, the list is kept here.
 4. Tags move last, all of them after everything else; a reader sees the old image or the new one.
+   Signatures come first among them, and are added to those of others.
 """
 
 from __future__ import annotations
 
 import enum
-import re
+import secrets
 import time
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol, TypeVar
 
-from pipeline.host.registry_manifest import attached, distinct, entries, named, read_manifest, walk
+from pipeline.errors import RegistryError
+from pipeline.host.registry_manifest import Contents
 from pipeline.host.registry_upload import Outcome
-from pipeline.oci.media_type import REF_NAME
-from pipeline.oci.reference import check_tag
 from pipeline.oci.referrers import referrer_descriptor
+from pipeline.stages.parcel import Parcel, Target, locations, pack, tags_of
+from pipeline.stages.signature_tags import add_signatures, has_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,19 @@ if TYPE_CHECKING:
     from pipeline.oci.descriptor import Descriptor
     from pipeline.oci.validate import LayoutSource
 
+__all__ = [
+    "Action",
+    "Kind",
+    "NoProgress",
+    "Parcel",
+    "Progress",
+    "PushResult",
+    "Step",
+    "Target",
+    "push",
+    "tags_of",
+]
+
 T = TypeVar("T")
 R = TypeVar("R")
 
@@ -42,22 +56,8 @@ WORKERS: Final = 4
 """Blobs at once."""
 
 _SETTLE: Final = 0.3
-"""Seconds after which a list of referrers that others write as well is looked at again."""
-_COSIGN_RE: Final = re.compile(
-    r"(?:(?P<repository>[^:]*):)?(?P<tag>sha256-(?P<hex>[0-9a-f]{64})\.[a-z]+)"
-)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Target:
-    """An image and where it goes."""
-
-    name: str
-    """In the layout."""
-    path: str
-    """Of the repository, within the registry."""
-    tags: tuple[str, ...]
-    """None: by digest only."""
+"""Seconds after which lists and signatures that others write as well are looked at again."""
+_ROUNDS: Final = 20
 
 
 class Kind(enum.StrEnum):
@@ -155,10 +155,11 @@ def push(
         RegistryError, FetchError: it could not be done; the tags are where they were.
     """
     run = _Push(source, registry, is_dry=dry_run, progress=progress or NoProgress())
-    parcels = [pack(source, target) for target in targets]  # (1)
+    contents = Contents(source)
+    parcels = [pack(contents, target) for target in targets]  # (1)
     try:
         steps = [
-            *run.blobs(parcels, _locations(source, related)),  # (2)
+            *run.blobs(parcels, locations(contents, related)),  # (2)
             *run.manifests(parcels),  # (3)
             *run.tags(parcels),  # (4)
         ]
@@ -167,96 +168,6 @@ def push(
         raise
     digests = {parcel.target.name: parcel.root.digest for parcel in parcels}
     return PushResult(digests=digests, steps=tuple(steps))
-
-
-# ---------------------------------------------------------------- tags
-
-
-def tags_of(release: str, releases: Iterable[str], moving: Iterable[str]) -> tuple[str, ...]:
-    """Return the moving tags that a release of an image has now.
-
-    Args:
-        release: `<major>.<minor>`.
-        releases: all releases that there are of the image.
-        moving: patterns, `${RELEASE}`, `${MAJOR}` and `${MINOR}` replaced. A tag that several
-            releases could have is the newest one's.
-    """
-    found: dict[str, None] = {}
-    for pattern in moving:
-        claims = [r for r in releases if _tag(pattern, r) == _tag(pattern, release)]
-        if release == max(claims, key=_order, default=release):
-            found[_tag(pattern, release)] = None
-    return tuple(found)
-
-
-def _tag(pattern: str, release: str) -> str:
-    major, _, minor = release.partition(".")
-    for name, value in (("RELEASE", release), ("MAJOR", major), ("MINOR", minor)):
-        pattern = pattern.replace(f"${{{name}}}", value)
-    return check_tag(pattern)
-
-
-def _order(release: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in release.split("."))
-
-
-# ---------------------------------------------------------------- what goes
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Parcel:
-    """Everything that goes into one repository for one image, in order."""
-
-    target: Target
-    root: Manifest
-    manifests: tuple[Manifest, ...]
-    referrers: tuple[Manifest, ...]
-    cosign: Mapping[str, Manifest]
-    """By tag."""
-
-    @property
-    def blobs(self) -> tuple[Descriptor, ...]:
-        """Configs, layers and whatever else the manifests need, each once."""
-        everything = (*self.manifests, *self.referrers, *self.cosign.values())
-        return distinct(blob for manifest in everything for blob in manifest.blobs)
-
-
-def pack(source: LayoutSource, target: Target) -> Parcel:
-    """Find what belongs to an image (1).
-
-    Raises:
-        LayoutError: it is not in the layout, or not whole.
-        DigestMismatchError: the layout has been altered.
-    """
-    manifests = walk(source, named(source, target.name))
-    referrers = attached(source, [m.digest for m in manifests])
-    signed = {m.digest.hex for m in (*manifests, *referrers)}
-    cosign = {}
-    for descriptor in entries(source):
-        match = _COSIGN_RE.fullmatch(descriptor.annotations.get(REF_NAME, ""))
-        if match is None or match["hex"] not in signed:
-            continue
-        if match["repository"] in (None, target.name.rpartition(":")[0]):
-            cosign[match["tag"]] = read_manifest(source, descriptor)
-    return Parcel(
-        target=target,
-        root=manifests[-1],
-        manifests=manifests,
-        referrers=referrers,
-        cosign=cosign,
-    )
-
-
-def _locations(source: LayoutSource, related: Iterable[Target]) -> dict[Digest, str]:
-    """Return, for blobs of related images, a repository that may have each."""
-    names = {d.annotations.get(REF_NAME) for d in entries(source)}
-    found: dict[Digest, str] = {}
-    for target in related:
-        if target.name in names:
-            for manifest in walk(source, named(source, target.name)):
-                for blob in manifest.blobs:
-                    found.setdefault(blob.digest, target.path)
-    return found
 
 
 # ---------------------------------------------------------------- how it goes
@@ -301,7 +212,7 @@ class _Push:
 
     # ------------------------------------------------------------ blobs
 
-    def blobs(self, parcels: Sequence[Parcel], locations: Mapping[Digest, str]) -> tuple[Step, ...]:
+    def blobs(self, parcels: Sequence[Parcel], others: Mapping[Digest, str]) -> tuple[Step, ...]:
         """Bring the blobs of all images into their repositories."""
         blobs: dict[Digest, Descriptor] = {}
         paths: dict[Digest, dict[str, None]] = {}
@@ -322,13 +233,13 @@ class _Push:
         ]
         self._progress.expect([w.blob for w in wanted if w.missing])
         largest_first = sorted(wanted, key=lambda w: -w.blob.size)
-        steps = self._parallel(lambda w: self._blob(w, locations), largest_first)
+        steps = self._parallel(lambda w: self._blob(w, others), largest_first)
         return tuple(step for group in steps for step in group)
 
-    def _blob(self, wanted: _Wanted, locations: Mapping[Digest, str]) -> list[Step]:
+    def _blob(self, wanted: _Wanted, others: Mapping[Digest, str]) -> list[Step]:
         blob = wanted.blob
         steps = [self._step(Kind.BLOB, Action.PRESENT, path, blob) for path in wanted.there]
-        near = wanted.there[0] if wanted.there else locations.get(blob.digest)
+        near = wanted.there[0] if wanted.there else others.get(blob.digest)
         for path in wanted.missing:
             action = Action.SEND if near in (None, path) else Action.MOUNT
             if not self._is_dry:
@@ -340,7 +251,7 @@ class _Push:
                 )
                 action = Action.MOUNT if outcome is Outcome.MOUNTED else Action.SEND
             note = f"from {near}" if action is Action.MOUNT else ""
-            steps.append(self._step(Kind.BLOB, action, path, blob, note))
+            steps.append(self._step(Kind.BLOB, action, path, blob, note=note))
             near = path
         return steps
 
@@ -389,27 +300,54 @@ class _Push:
 
     def tags(self, parcels: Sequence[Parcel]) -> Iterator[Step]:
         """Move the tags; signatures' first."""
-        moves = [(p, tag, m) for p in parcels for tag, m in p.cosign.items()]
-        moves += [(p, tag, p.root) for p in parcels for tag in p.target.tags]
-        for parcel, tag, manifest in moves:
-            repository = self._repository(parcel.target.path)
-            before = repository.resolve(tag)
-            action = Action.PRESENT if before == manifest.digest else Action.SEND
-            if action is Action.SEND and not self._is_dry:
-                repository.put_manifest(manifest, tag=tag)
-            yield Step(
-                kind=Kind.TAG,
-                action=action,
-                path=parcel.target.path,
-                name=tag,
-                size=len(manifest.raw),
-                note=_moved(before, manifest.digest),
-            )
+        signatures = [(p.target.path, tag, m) for p in parcels for tag, m in p.cosign.items()]
+        yield from [self._signature(*signature) for signature in signatures]
+        if not self._is_dry:
+            self._sign(signatures)
+        for parcel in parcels:
+            for tag in parcel.target.tags:
+                yield self._tag(parcel.target.path, tag, parcel.root)
+
+    def _signature(self, path: str, tag: str, ours: Manifest) -> Step:
+        held = self._repository(path).find_manifest(tag)
+        is_there = has_signatures(held, ours)
+        note = "" if is_there or held is None else "added to what is there"
+        action = Action.PRESENT if is_there else Action.SEND
+        return self._step(Kind.TAG, action, path, ours.descriptor, note=note, name=tag)
+
+    def _sign(self, signatures: Sequence[tuple[str, str, Manifest]]) -> None:
+        """Add signatures to what is under their tags, and look whether they have stayed there."""
+        left = list(signatures)
+        for _ in range(_ROUNDS):
+            left = [s for s in left if add_signatures(self._repository(s[0]), s[1], s[2])]
+            if not left:
+                return
+            time.sleep(secrets.randbelow(1000) / 1000 * _SETTLE)
+        raise RegistryError(
+            f"{self._registry}/{left[0][0]}:{left[0][1]}: others keep changing it",
+            hint="push again when they have finished",
+        )
+
+    def _tag(self, path: str, tag: str, manifest: Manifest) -> Step:
+        repository = self._repository(path)
+        before = repository.resolve(tag)
+        action = Action.PRESENT if before == manifest.digest else Action.SEND
+        if action is Action.SEND and not self._is_dry:
+            repository.put_manifest(manifest, tag=tag)
+        note = _moved(before, manifest.digest)
+        return self._step(Kind.TAG, action, path, manifest.descriptor, note=note, name=tag)
 
     @staticmethod
-    def _step(kind: Kind, action: Action, path: str, what: Descriptor, note: str = "") -> Step:
+    def _step(  # a digest is the name of what has no other
+        kind: Kind, action: Action, path: str, what: Descriptor, *, note: str = "", name: str = ""
+    ) -> Step:
         return Step(
-            kind=kind, action=action, path=path, name=str(what.digest), size=what.size, note=note
+            kind=kind,
+            action=action,
+            path=path,
+            name=name or str(what.digest),
+            size=what.size,
+            note=note,
         )
 
 

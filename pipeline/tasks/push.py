@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final
 from doit import task_params
 
 from pipeline.errors import ConfigurationError, FormatError, PipelineError
-from pipeline.host.progress import Downloads, human_size
+from pipeline.host.progress import human_size
 from pipeline.tasks.build import image_reference
 from pipeline.tasks.config import PROJECT
 from pipeline.tasks.reporter import format_table, say
@@ -31,11 +31,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from pipeline.host.layout import PublishedLayout
     from pipeline.host.registry import Registry
-    from pipeline.oci.descriptor import Descriptor
-    from pipeline.oci.reference import Prefix
+    from pipeline.stages.parcel import Prefix, Target
     from pipeline.stages.plan import ImagePlan
-    from pipeline.stages.push import PushResult, Step, Target
+    from pipeline.stages.push import PushResult, Step
 
 Task = dict[str, Any]
 
@@ -120,8 +120,13 @@ def _without_lock() -> Iterator[Task]:
         yield {"name": "lock", "actions": [(run, [lambda: PROJECT.plan])], "uptodate": [False]}
 
 
+def _source() -> PublishedLayout:
+    """Return where images come from, and what refers to them."""
+    return PROJECT.layout
+
+
 def _prefix(text: str) -> Prefix:
-    from pipeline.oci.reference import Prefix  # noqa: PLC0415  - loaded where there is work
+    from pipeline.stages.parcel import Prefix  # noqa: PLC0415  - loaded where there is work
 
     text = text or registry_settings().prefix
     if not text:
@@ -134,7 +139,7 @@ def _prefix(text: str) -> Prefix:
 
 def _targets(plans: Sequence[ImagePlan], repository: Callable[[str], str]) -> list[Target]:
     """Return where an image goes: its index, and its platforms where they have tags."""
-    from pipeline.stages.push import Target, tags_of  # noqa: PLC0415
+    from pipeline.stages.parcel import Target, tags_of  # noqa: PLC0415
 
     settings = registry_settings()
     plan = plans[0]
@@ -197,19 +202,20 @@ def _push_task(
 
 
 def _push(plans: tuple[ImagePlan, ...], options: _Options) -> None:
+    from pipeline.host.registry_progress import Transfers  # noqa: PLC0415
     from pipeline.stages.push import push  # noqa: PLC0415
 
     prefix = _prefix(options.to)
     targets = _targets(plans, prefix.repository)
     related = [t for p in _relatives(plans[0]) for t in _targets(p, prefix.repository)]
-    with _alone(), contextlib.ExitStack() as stack:
+    with _alone(), Transfers(f"pushing {targets[0].name}") as progress:
         result = push(
-            PROJECT.layout,
+            _source(),
             targets,
             registry=_registry(prefix, is_plain=options.is_plain),
             related=related,
             dry_run=options.is_dry,
-            progress=None if options.is_dry else _Bar(targets[0].name, stack),
+            progress=None if options.is_dry else progress,
         )
     if options.is_dry:
         say(_plan_table(prefix, result.steps))
@@ -247,27 +253,6 @@ def _alone() -> Iterator[None]:
         yield
     finally:
         os.close(descriptor)
-
-
-class _Bar:
-    """A `pipeline.stages.push.Progress`, by the means of downloads."""
-
-    def __init__(self, what: str, stack: contextlib.ExitStack) -> None:
-        self._what = what
-        self._stack = stack
-        self._downloads: Downloads | None = None
-
-    def expect(self, blobs: Sequence[Descriptor]) -> None:
-        if blobs:
-            size = sum(blob.size for blob in blobs)
-            downloads = Downloads(f"pushing {self._what}", len(blobs), size)
-            self._downloads = self._stack.enter_context(downloads)
-
-    def advance(self, blob: Descriptor, size: int) -> None:
-        from pipeline.host.registry_download import wanted_blob  # noqa: PLC0415
-
-        if self._downloads is not None:
-            self._downloads(wanted_blob(blob), size)
 
 
 def _plan_table(prefix: Prefix, steps: Sequence[Step]) -> str:
@@ -325,7 +310,7 @@ def _archive(plan: ImagePlan, path: Path) -> None:
 
     prefix = registry_settings().prefix
     full = f"{_prefix(prefix)}/{plan.reference}" if prefix else None
-    write_archive(PROJECT.layout, {plan.reference: full}, path, mtime=plan.epoch)
+    write_archive(_source(), {plan.reference: full}, path, mtime=plan.epoch)
     say(f"{path}: {human_size(path.stat().st_size)}")
 
 
@@ -347,6 +332,6 @@ def _export(to: str) -> None:
     repository = _prefix(prefix).repository if prefix else str
     targets = [t for plans in _references().values() for t in _targets(plans, repository)]
     directory = PROJECT.root / to
-    result = export(PROJECT.layout, targets, directory)
+    result = export(_source(), targets, directory)
     written = human_size(result.written)
     say(f"{directory}: {len(result.digests)} images, {written} of blobs written")

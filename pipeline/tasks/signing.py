@@ -12,6 +12,7 @@ from pipeline.host.layout import PublishedLayout
 from pipeline.host.signer import setting
 from pipeline.stages.attest import Signatures, Target
 from pipeline.stages.provenance import Sources, builder_version, check_publishable
+from pipeline.stages.push import tags_of
 from pipeline.stages.sbom import BuiltImage
 from pipeline.stages.sign import GpgSignatures, SigningSettings
 from pipeline.tasks.build import (
@@ -136,8 +137,10 @@ def built(plan: ImagePlan) -> BuiltImage | None:
 
 
 def _tags(plan: ImagePlan) -> tuple[str, ...]:
-    """Return further tags of a release, which move from image to image."""
-    return tuple(getattr(PROJECT.declaration.releases[plan.release], "tags", ()))
+    """Return further tags that the image has now, and may lose to the next release."""
+    moving = getattr(getattr(PROJECT.declaration, "push", None), "tags", ())
+    releases = [p.release for p in PROJECT.plan.images.values() if p.name == plan.name]
+    return tags_of(plan.release, dict.fromkeys(releases), moving)
 
 
 def references_of(plan: ImagePlan) -> tuple[str, ...]:

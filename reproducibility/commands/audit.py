@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import argparse
-import datetime
+import datetime as dt
 import os
 import signal
 import sys
+import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from pipeline.errors import PipelineError
 from pipeline.tasks.project import DEFAULT, Project
-from reproducibility.audit import ROUNDS, TIMEOUT, Settings, audit
+from reproducibility.audit import audit
+from reproducibility.audit_session import ROUNDS, TIMEOUT, Settings
 from reproducibility.diffoscope import Diffoscope
 from reproducibility.findings import Verdict
-from reproducibility.machine import found_interpreters, probe_machine
+from reproducibility.interpreters import found_interpreters
+from reproducibility.machine import probe_machine
 from reproducibility.report_terminal import print_report
 from reproducibility.variations import all_variations
 
@@ -28,6 +32,9 @@ PYTHONS: Final = "PKGBASE_OCI_PYTHONS"
 """Variable with more interpreters, as --python takes them, separated by colons."""
 REPORT: Final = Path("build/audit")
 """Folder of the report, beside the declaration."""
+
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 _EPILOG: Final = """\
 A project that has been built is measured by its layout; otherwise the first build is made as well.
@@ -58,13 +65,21 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     )
     parser.add_argument("--work", type=Path, metavar="DIR", help="where to build")
     parser.add_argument(
-        "--variations", type=_names, default=(), metavar="A,B", help="vary only these, hold the rest"
+        "--variations",
+        type=_names,
+        default=(),
+        metavar="A,B",
+        help="vary only these, hold the rest",
     )
     parser.add_argument(
         "--without", type=_names, default=(), metavar="A,B", help="leave these alone"
     )
     parser.add_argument(
-        "--rounds", type=int, default=ROUNDS, metavar="N", help="hostile builds (default: %(default)s)"
+        "--rounds",
+        type=int,
+        default=ROUNDS,
+        metavar="N",
+        help="hostile builds (default: %(default)s)",
     )
     parser.add_argument(
         "--python",
@@ -111,11 +126,20 @@ def run(arguments: argparse.Namespace) -> int:
         timeout=arguments.timeout,
         is_fresh=arguments.fresh,
         diffoscope=None if arguments.no_diffoscope else Diffoscope(),
-        generated=f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d %H:%M} UTC",
+        generated=f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
         say=_progress(quiet=arguments.quiet),
     )
     signal.signal(signal.SIGTERM, _interrupt)
-    result = audit(project, settings)
+    try:
+        result = audit(project, settings)
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted; nothing is left behind\n")
+        return INTERRUPTED
+    except PipelineError:
+        raise
+    except Exception:  # noqa: BLE001  - a bug of ours must not look like "different"
+        traceback.print_exc()
+        return Verdict.UNKNOWN.exit_code
     if not arguments.quiet:
         _print(result)
     return result.report.verdict.exit_code

@@ -79,6 +79,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.add_argument("--quiet", action="store_true", help="print nothing; the status tells")
 
 
+def _title(a: str, b: str) -> str:
+    """Name both sides in short, if that tells them apart."""
+    short = [name.rpartition("/")[2] for name in (a, b)]
+    short = [tail.partition(":")[2] or tail for tail in short]
+    left, right = short if short[0] != short[1] else (a, b)
+    return f"{left} and {right}"
+
+
 def _cause(text: str) -> Cause:
     try:
         return Cause(text)
@@ -107,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.timings:
         comparison = replace(comparison, timings=())
     report = Report(
-        title=arguments.title or f"{comparison.a.name} and {comparison.b.name}",
+        title=arguments.title or _title(comparison.a.name, comparison.b.name),
         comparisons=(comparison,),
         matrix=None,
         notes=(),

@@ -32,7 +32,7 @@ class Database:
 
     def run(self, statement: str, *values: object) -> list[tuple[object, ...]]:
         """Run a statement."""
-        return list(self.connection.execute(statement, values or None))  # type: ignore[arg-type]
+        return list(self.connection.execute(statement, values or None))
 
     def fill(self, rows: int, start: int = 0) -> None:
         """Insert rows, each in a change of its own."""
@@ -179,8 +179,9 @@ def test_a_change_without_a_commit_is_refused(database: Database) -> None:
     wal = bytearray(database.wal)
     last = len(wal) - FRAME
     wal[last + 4 : last + 8] = bytes(4)
-    sums = int.from_bytes(wal[last - FRAME + 16 : last - FRAME + 20], "big"), int.from_bytes(
-        wal[last - FRAME + 20 : last - FRAME + 24], "big"
+    sums = (
+        int.from_bytes(wal[last - FRAME + 16 : last - FRAME + 20], "big"),
+        int.from_bytes(wal[last - FRAME + 20 : last - FRAME + 24], "big"),
     )
     order = "<" if wal[3] == 0x82 else ">"
     sums = sqlite_wal._add(sums, bytes(wal[last : last + 8]), order)

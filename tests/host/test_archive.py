@@ -14,7 +14,7 @@ from pipeline.errors import ArchiveError, DigestMismatchError, LayoutError
 from pipeline.formats.digest import Digest
 from pipeline.host.archive import IMAGE_NAME, ArchiveSource, open_layout, write_archive
 from pipeline.host.layout import Layout
-from pipeline.host.registry_manifest import entries, named, walk
+from pipeline.host.registry_manifest import Contents, entries
 from pipeline.oci.media_type import REF_NAME
 from pipeline.oci.validate import validate_layout
 from tests.registry_layouts import Maker, layer, make, noise
@@ -161,7 +161,7 @@ def test_names_may_begin_with_a_dot_and_come_in_any_order(maker: Maker, tmp_path
     ]
     source = open_layout(tar_of(members, tmp_path / "x.tar"))
     assert validate_layout(source) == ()
-    assert len(walk(source, named(source, "static:15.0"))) == 3
+    assert len(Contents(source).walk("static:15.0")) == 3
 
 
 def test_a_member_twice_is_refused(tmp_path: Path) -> None:

@@ -76,17 +76,17 @@ def test_what_is_no_program_is_an_error_of_the_machine(tmp_path: Path) -> None:
 
 def test_one_that_takes_too_long_is_ended_with_its_children(tmp_path: Path) -> None:
     mark = tmp_path / "mark"
-    child = "import sys, time; time.sleep(0.8); open(sys.argv[1], 'w')"
+    child = "import sys, time; time.sleep(0.5); open(sys.argv[1], 'w')"
     code = (
         "import subprocess, sys, time\n"
         f"subprocess.Popen([sys.executable, '-Sc', {child!r}, {str(mark)!r}])\n"
         "time.sleep(60)\n"
     )
     started = time.monotonic()
-    with pytest.raises(CommandError, match=r"not ready after 0\.4 s"):
-        python(code, timeout=0.4)
+    with pytest.raises(CommandError, match=r"not ready after 0\.2 s"):
+        python(code, timeout=0.2)
     assert time.monotonic() - started < 3
-    time.sleep(0.8)
+    time.sleep(0.45)
     assert not mark.exists()
 
 
@@ -109,3 +109,13 @@ def test_one_that_leaves_a_daemon_behind_has_ended() -> None:
 
 def test_output_is_not_shown() -> None:
     assert "secret" not in repr(python("print('secret')"))
+
+
+def test_input_that_nobody_reads_is_given_up_with_it() -> None:
+    code = "import os, time; os.close(0); time.sleep(0.1); print('done')"
+    assert python(code, stdin=bytes(1 << 20)).stdout == b"done\n"
+
+
+def test_one_that_closes_its_output_and_stays_is_ended() -> None:
+    with pytest.raises(CommandError, match=r"not ready after 0\.3 s"):
+        python("import os, time; os.close(1); os.close(2); time.sleep(60)", timeout=0.3)

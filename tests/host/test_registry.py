@@ -6,6 +6,7 @@ import json
 import ssl
 import subprocess
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -31,20 +32,30 @@ from pipeline.oci.descriptor import Descriptor
 from pipeline.oci.media_type import MediaType
 from pipeline.oci.referrers import fallback_tag, referrer_descriptor
 from tests.programs import require_program
-from tests.registry_server import INDEX, RegistryServer, digest_of, serve
+from tests.registry_server import INDEX, RegistryServer, Running, digest_of, run_server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-QUICK = Patience(connect=2, read=0.5, attempts=4, backoff=0.01, longest_pause=0.05)
+QUICK = Patience(connect=5, read=10, attempts=4, backoff=0.01, longest_pause=0.05)
 ACCESS = Access(plain_http=True, patience=QUICK)
 
 
+@pytest.fixture(autouse=True)
+def _hurried(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pipeline.host.registry_referrers._LONGEST_PAUSE", 0.05)
+
+
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with run_server() as running:
+        yield running
+
+
 @pytest.fixture
-def server() -> Iterator[RegistryServer]:
-    with serve() as state:
-        yield state
+def server(running: Running) -> RegistryServer:
+    return running.fresh()
 
 
 @pytest.fixture
@@ -183,6 +194,18 @@ def test_resolve_believes_the_header_and_costs_a_head(
     assert [s.method for s in server.seen] == ["HEAD"]
 
 
+def test_a_digest_of_another_kind_says_nothing(
+    server: RegistryServer, repository: Repository
+) -> None:
+    """It MAY be the case that the hashing algorithms used do not match."""
+    hold(server, EMPTY, "t")
+    other = {"Docker-Content-Digest": "sha512:" + "0" * 128}
+    server.fault("HEAD", "t", extra_headers=other)
+    server.fault("GET", "t", extra_headers=other)
+    assert repository.resolve("t") == EMPTY.digest
+    assert [s.method for s in server.seen] == ["HEAD", "GET"]
+
+
 def test_a_manifest_is_pushed_under_its_digest_and_its_tag(
     server: RegistryServer, repository: Repository
 ) -> None:
@@ -265,7 +288,7 @@ def test_a_lasting_failure_is_one_line(server: RegistryServer, repository: Repos
     assert len(server.seen) == QUICK.attempts
 
 
-@pytest.mark.parametrize("fault", [{"drop_answer": True}, {"truncate": 5}, {"delay": 0.7}])
+@pytest.mark.parametrize("fault", [{"drop_answer": True}, {"truncate": 5}])
 def test_broken_connections_are_tried_again(
     server: RegistryServer, repository: Repository, fault: dict[str, object]
 ) -> None:
@@ -274,15 +297,23 @@ def test_broken_connections_are_tried_again(
     assert repository.manifest("t") == EMPTY
 
 
+def test_a_slow_answer_is_asked_for_again(server: RegistryServer) -> None:
+    hold(server, EMPTY, "t")
+    server.fault("GET", "t", delay=0.5)
+    access = replace(ACCESS, patience=replace(QUICK, read=0.3))
+    assert Registry(server.host, access).repository("fb/x").manifest("t") == EMPTY
+    assert len(server.seen) >= 2
+
+
 def test_retry_after_is_heeded(server: RegistryServer) -> None:
     hold(server, EMPTY, "t")
-    patience = Patience(attempts=2, backoff=0.0, longest_pause=0.3)
+    patience = Patience(attempts=2, backoff=0.0, longest_pause=0.2)
     server.fault("GET", "t", status=429, headers={"Retry-After": "100"})
     repository = Registry(server.host, Access(plain_http=True, patience=patience)).repository(
         "fb/x"
     )
     done = threading.Event()
-    threading.Timer(0.2, done.set).start()
+    threading.Timer(0.12, done.set).start()
     repository.manifest("t")
     assert done.is_set()
 
@@ -659,3 +690,27 @@ def test_a_registry_that_is_no_host_is_refused() -> None:
             Registry(text)
     with pytest.raises(FormatError):
         Registry("ghcr.io").repository("../x")
+
+
+# ---------------------------------------------------------------- proxies
+
+
+def test_requests_go_through_a_proxy(
+    server: RegistryServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The proxy sees whole URLs; its own password goes to it alone."""
+    monkeypatch.setenv("http_proxy", f"http://me:pw@{server.host}")
+    monkeypatch.setenv("no_proxy", "")
+    registry = Registry("registry.example", ACCESS)
+    assert registry.repository("fb/x").find_manifest("t") is None
+    (seen,) = server.seen
+    assert seen.headers["host"] == "registry.example"
+    assert seen.headers["proxy-authorization"].startswith("Basic ")
+
+
+def test_a_proxy_of_another_kind_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "socks5://me:pw@127.0.0.1:1")
+    monkeypatch.setenv("no_proxy", "")
+    with pytest.raises(FetchError, match=r"got proxy socks5://127\.0\.0\.1:1") as caught:
+        Registry("registry.example", ACCESS).repository("fb/x").find_manifest("t")
+    assert "pw" not in str(caught.value)

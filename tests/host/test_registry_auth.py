@@ -22,26 +22,32 @@ from pipeline.host.registry_session import Access, Session
 from pipeline.host.registry_upload import Outcome
 from pipeline.oci.descriptor import Descriptor
 from tests.registry_layouts import noise
-from tests.registry_server import INDEX, RegistryServer, digest_of, serve
+from tests.registry_server import INDEX, RegistryServer, Running, digest_of, run_server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 SECRET = "hunter2-very-secret"
-QUICK = Patience(connect=2, read=1, attempts=3, backoff=0.01, longest_pause=0.05)
+QUICK = Patience(connect=5, read=10, attempts=3, backoff=0.01, longest_pause=0.05)
 EMPTY = Manifest.parse(
     b'{"manifests":[],"mediaType":"application/vnd.oci.image.index.v1+json","schemaVersion":2}'
 )
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with run_server() as running:
+        yield running
+
+
 @pytest.fixture
-def server() -> Iterator[RegistryServer]:
-    with serve() as state:
-        held = state.repository("fb/x")
-        held.manifests[str(EMPTY.digest)] = (INDEX, EMPTY.raw)
-        held.tags["t"] = str(EMPTY.digest)
-        yield state
+def server(running: Running) -> RegistryServer:
+    state = running.fresh()
+    held = state.repository("fb/x")
+    held.manifests[str(EMPTY.digest)] = (INDEX, EMPTY.raw)
+    held.tags["t"] = str(EMPTY.digest)
+    return state
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -18,7 +17,7 @@ from pipeline.host.registry_session import Access, Reply, Session
 from pipeline.host.registry_upload import LocalBlob, Outcome, Upload
 from pipeline.oci.descriptor import Descriptor
 from tests.registry_layouts import noise
-from tests.registry_server import RegistryServer, digest_of, serve
+from tests.registry_server import RegistryServer, Running, digest_of, run_server
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,15 +27,20 @@ SIZE = 1_000_000
 CHUNK = 200_000
 DATA = noise(SIZE)
 BLOB = Descriptor(media_type="x/y", digest=Digest.of(DATA), size=SIZE)
-QUICK = Patience(connect=2, read=0.6, attempts=3, backoff=0.01, longest_pause=0.05)
+QUICK = Patience(connect=5, read=10, attempts=3, backoff=0.01, longest_pause=0.05)
 WHOLE = Access(plain_http=True, patience=QUICK)
 PIECES = replace(WHOLE, chunk_size=CHUNK)
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with run_server() as running:
+        yield running
+
+
 @pytest.fixture
-def server() -> Iterator[RegistryServer]:
-    with serve() as state:
-        yield state
+def server(running: Running) -> RegistryServer:
+    return running.fresh()
 
 
 def repository(server: RegistryServer, access: Access = PIECES) -> Repository:
@@ -119,6 +123,12 @@ def test_a_mount_that_is_not_done_has_begun_an_upload(server: RegistryServer) ->
     assert [s.method for s in server.seen] == ["POST", "PUT"]
 
 
+def test_a_mount_that_fails_for_good_is_a_failure(server: RegistryServer) -> None:
+    server.fault("POST", "mount=", status=507)
+    with pytest.raises(RegistryError, match="507"):
+        send(server, mount_from="fb/parent")
+
+
 @pytest.mark.parametrize("status", [400, 403, 404, 405])
 def test_a_mount_that_is_refused_is_no_failure(server: RegistryServer, status: int) -> None:
     server.fault("POST", "mount=", status=status)
@@ -184,8 +194,8 @@ def test_passing_failures_pass(server: RegistryServer, method: str, status: int)
 
 
 def test_a_slow_answer_is_not_waited_for(server: RegistryServer) -> None:
-    server.fault("PATCH", "uploads", delay=0.9)
-    assert send(server) is Outcome.SENT
+    server.fault("PATCH", "uploads", delay=0.5)
+    assert send(server, replace(PIECES, patience=replace(QUICK, read=0.3))) is Outcome.SENT
     assert held(server) == DATA
 
 
@@ -245,11 +255,47 @@ def test_a_registry_that_takes_no_pieces_gets_the_whole(server: RegistryServer) 
     assert [s.method for s in server.seen] == ["POST", "PATCH", "POST", "PUT"]
 
 
+def test_a_refusal_in_the_midst_is_one_line(server: RegistryServer) -> None:
+    server.fault("PATCH", "uploads", skip=2, status=403)
+    with pytest.raises(RegistryError, match="403"):
+        send(server)
+    assert len(server.requests("DELETE")) == 1
+
+
+def test_a_refused_question_is_one_line(server: RegistryServer) -> None:
+    server.fault("PATCH", "uploads", skip=1, drop_answer=True)
+    server.fault("GET", "uploads", status=403)
+    with pytest.raises(RegistryError, match="403"):
+        send(server)
+
+
+@pytest.mark.parametrize("claimed", ["", "0-99999999", "bytes 7-9", "x"])
+def test_an_answer_that_says_nothing_useful_starts_anew(
+    server: RegistryServer, claimed: str
+) -> None:
+    server.fault("PATCH", "uploads", skip=1, drop_answer=True)
+    server.fault("GET", "uploads", extra_headers={"Range": claimed})
+    assert send(server) is Outcome.SENT
+    assert held(server) == DATA
+    assert len(server.requests("POST")) == 2
+
+
 def test_and_the_whole_again_if_it_breaks(server: RegistryServer) -> None:
     server.traits.chunks = False
     server.fault("PUT", "uploads", drop_request_after=300_000)
     assert send(server) is Outcome.SENT
     assert held(server) == DATA
+
+
+def test_a_registry_that_takes_only_the_first_piece_gets_the_whole(
+    server: RegistryServer,
+) -> None:
+    """As some do: they know PATCH, but only as docker uses it, once for everything."""
+    server.traits.status = False
+    server.fault("PATCH", "_state=[1-9]", status=400, times=99)
+    assert send(server) is Outcome.SENT
+    assert held(server) == DATA
+    assert server.requests("PUT")[-1].received == SIZE
 
 
 # ---------------------------------------------------------------- lies and damage
@@ -360,4 +406,3 @@ def test_cancelling_stops_an_upload(server: RegistryServer) -> None:
     with pytest.raises(FetchError, match="stopped"):
         registry.repository("fb/x", writable=True).send_blob(BLOB, content)
     assert held(server) is None
-    assert threading.active_count() < 20

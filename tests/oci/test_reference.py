@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import FormatError
 from pipeline.formats.digest import Digest
-from pipeline.oci.reference import Reference, api_host, check_path, check_tag
+from pipeline.oci.reference import Prefix, Reference, api_host, check_path, check_tag
 
 HEX = "1" * 64
 
@@ -94,6 +94,31 @@ def test_docker_io_answers_elsewhere() -> None:
 
 def test_with_digest_keeps_the_rest() -> None:
     assert str(Reference.parse("h.io/x:t").with_digest(Digest(HEX))) == f"h.io/x:t@sha256:{HEX}"
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "path"),
+    [
+        ("ghcr.io/freebsd", "ghcr.io", "freebsd"),
+        ("ghcr.io/freebsd/base/", "ghcr.io", "freebsd/base"),
+        ("127.0.0.1:5000", "127.0.0.1:5000", ""),
+        ("localhost", "localhost", ""),
+        ("docker.io/freebsd", "docker.io", "freebsd"),
+        ("docker://index.docker.io/freebsd", "docker.io", "freebsd"),
+    ],
+)
+def test_a_prefix_is_a_registry_and_perhaps_a_namespace(text: str, host: str, path: str) -> None:
+    prefix = Prefix.parse(text)
+    assert (prefix.host, prefix.path) == (host, path)
+    assert prefix.repository("x") == (f"{path}/x" if path else "x")
+    assert Prefix.parse(str(prefix)) == prefix
+
+
+@pytest.mark.parametrize("text", ["", "freebsd", "freebsd/x", "ghcr.io/Upper", "https://h.io/x"])
+def test_what_is_no_prefix_is_refused(text: str) -> None:
+    """Without a host it might be meant for docker.io, or be a slip: nothing is guessed."""
+    with pytest.raises(FormatError):
+        Prefix.parse(text)
 
 
 PATHS = st.from_regex(r"\A[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?(/[a-z0-9]{1,8}){0,3}\Z")

@@ -71,7 +71,7 @@ def make_tar(items: Iterable[Item], *, form: int = tarfile.PAX_FORMAT) -> bytes:
             info.type = item.kind
             info.mode, info.uid, info.gid = item.mode, item.uid, item.gid
             info.uname, info.gname = item.uname, item.gname
-            info.mtime = item.mtime  # type: ignore[assignment]  - a float is written as pax
+            info.mtime = item.mtime
             info.linkname = item.link
             info.size = len(item.content) if item.kind == tarfile.REGTYPE else 0
             info.pax_headers = dict(item.pax)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -539,7 +540,17 @@ def test_files_beyond_the_budget_are_not_looked_into(tmp_path: Path) -> None:
 
 def test_hostile_names_stay_in_the_workplace(tmp_path: Path) -> None:
     """Paths with `..`, odd bytes and great length are shown, and written nowhere else."""
-    names = ("../../../../escape", "a/\udcff\udcfe", "x" * 250, "b\nc", "-rf", "con:aux|?*")
+    deep = "d/" * 1500 + "x"
+    names = (
+        "../../../../escape",
+        deep,
+        "n" * 3000,
+        "a/\udcff\udcfe",
+        "x" * 250,
+        "b\nc",
+        "-rf",
+        "con:aux|?*",
+    )
     a = [file(n, b"1\n") for n in names]
     b = [file(n, b"2\n") for n in names]
     c = diff_items(tmp_path, a, b)
@@ -558,7 +569,5 @@ def test_twice_the_same_path(tmp_path: Path) -> None:
 
 def test_comparison_is_deterministic(tmp_path: Path) -> None:
     """But for the timings."""
-    from dataclasses import replace
-
     a, b = two_platforms(tmp_path / "a"), two_platforms(tmp_path / "b", motd="hi\n")
     assert replace(diff(a, b), timings=()) == replace(diff(a, b), timings=())

@@ -24,8 +24,8 @@ from pipeline.host.store import Store
 from pipeline.oci.reference import Reference
 from pipeline.oci.validate import validate_layout
 from pipeline.stages.export import export
+from pipeline.stages.parcel import Target
 from pipeline.stages.pull import Wanted, pull
-from pipeline.stages.push import Target
 from tests.programs import require_program
 from tests.registry_layouts import Maker, layer, make, noise
 from tests.registry_programs import Podman, free_port, podman, run, wait_for
@@ -217,6 +217,23 @@ def test_a_damaged_file_of_an_export_is_mended(maker: Maker, site: Path) -> None
     blob.write_bytes(BASE[:-1] + b"x")
     export(maker.layout, [STATIC], site)
     assert blob.read_bytes() == BASE
+
+
+def test_signatures_under_tags_are_exported_too(maker: Maker, site: Path) -> None:
+    root = maker.layout.references()["static:15.0"].digest
+    maker.signature(f"static:sha256-{root.hex}.sig", b"signature")
+    export(maker.layout, [STATIC], site)
+    tags = json.loads((site / "v2/fb/static/tags/list").read_bytes())["tags"]
+    assert tags == ["15.0", "latest", f"sha256-{root.hex}.sig"]
+
+
+def test_a_list_of_referrers_that_somebody_has_broken_is_named(maker: Maker, site: Path) -> None:
+    export(maker.layout, [STATIC], site)
+    root = maker.layout.references()["static:15.0"].digest
+    path = site / f"v2/fb/static/referrers/{root}"
+    path.write_text("hello")
+    with pytest.raises(LayoutError, match=str(root)):
+        export(maker.layout, [STATIC], site)
 
 
 # ---------------------------------------------------------------- real clients

@@ -25,10 +25,11 @@ from pipeline.host.store import Store
 from pipeline.oci.platform import Platform
 from pipeline.oci.reference import Reference
 from pipeline.oci.validate import validate_layout
+from pipeline.stages.parcel import Target
 from pipeline.stages.pull import PullResult, Wanted, default_name, parse_platform, pull
-from pipeline.stages.push import Target, push
+from pipeline.stages.push import push
 from tests.registry_layouts import layer, make, noise
-from tests.registry_server import INDEX, RegistryServer, digest_of, serve
+from tests.registry_server import INDEX, RegistryServer, Running, digest_of, run_server, serve
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,15 +37,20 @@ if TYPE_CHECKING:
 
     from pipeline.oci.descriptor import Descriptor
 
-QUICK = Patience(connect=2, read=0.6, attempts=3, backoff=0.005, longest_pause=0.02)
+QUICK = Patience(connect=5, read=10, attempts=3, backoff=0.005, longest_pause=0.02)
 ACCESS = Access(plain_http=True, patience=QUICK)
 BASE = layer("base", noise(300_000, "base"))
 
 
+@pytest.fixture(scope="module")
+def running() -> Iterator[Running]:
+    with run_server() as running:
+        yield running
+
+
 @pytest.fixture
-def server() -> Iterator[RegistryServer]:
-    with serve() as state:
-        yield state
+def server(running: Running) -> RegistryServer:
+    return running.fresh()
 
 
 @pytest.fixture

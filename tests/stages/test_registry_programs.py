@@ -17,12 +17,13 @@ from pipeline.host.registry_session import Access
 from pipeline.host.store import Store
 from pipeline.oci.reference import Reference
 from pipeline.oci.validate import validate_layout
+from pipeline.stages.parcel import Target
 from pipeline.stages.pull import Wanted, parse_platform, pull
-from pipeline.stages.push import Action, Kind, Target, push
+from pipeline.stages.push import Action, Kind, push
 from tests.programs import require_program
 from tests.registry_layouts import make
 from tests.registry_programs import ACCOUNT, Podman, Tls, docker_registry, make_tls, podman, run
-from tests.tasks.project import embedded
+from tests.tasks.project import Project, embedded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -276,3 +277,68 @@ def test_umoci_unpacks_what_was_pulled(layout: Layout, pushed: str, tmp_path: Pa
     pull(wanted, registry=Registry(pushed), layout=mine, store=store)
     stat = run(require_program("umoci"), "stat", "--image", f"{mine.root}:static", "--json").stdout
     assert len(json.loads(stat)["history"]) == 3
+
+
+# ---------------------------------------------------------------- doit
+
+DODO = """
+from pipeline.tasks.graph import *
+from pipeline.tasks.push import task_archive, task_export, task_push
+"""
+
+
+@pytest.fixture(scope="module")
+def project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    project = embedded(tmp_path_factory.mktemp("tasks") / "p")
+    (project.path / "dodo.py").write_text(DODO)
+    project.build()
+    return project
+
+
+def test_doit_push_shows_pushes_and_finds_it_done(project: Project, host: str) -> None:
+    to = f"--to={host}/doit"
+    shown = project.doit("push", to, "--dry-run")
+    assert shown.status == 0, shown.output
+    assert "would push" in shown.output
+    assert Registry(host).repository("doit/freebsd-static").tags() == ()
+    pushed = project.doit("push", to)
+    assert pushed.status == 0, pushed.output
+    assert pushed.output.count("pushed ") == 6
+    assert "mounted" in pushed.output
+    digests = project.digests()
+    for name in ("freebsd-static:15.0", "freebsd-runtime:14.3"):
+        path, _, tag = name.partition(":")
+        found = Registry(host).repository(f"doit/{path}").resolve(tag)
+        assert str(found) == digests[name]
+    again = project.doit("push:15.0:runtime", to)
+    assert "14 there already" in again.output
+    assert "tags as they were" in again.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["push:15.0:static"], "there is no registry to push to"),
+        (["push:15.0:static", "--to=nowhere"], "want a registry"),
+        (["push:15.0:static", "--to=127.0.0.1:1/x"], "no connection: connection refused"),
+    ],
+)
+def test_a_push_that_cannot_be_is_one_line(
+    project: Project, arguments: list[str], said: str
+) -> None:
+    done = project.doit(*arguments)
+    assert done.status == 1
+    (line,) = [text for text in done.output.splitlines() if text.startswith("failed")]
+    assert said in line
+    assert "Traceback" not in done.output + done.errors
+
+
+def test_doit_writes_archives_and_a_site(project: Project) -> None:
+    assert project.doit("archive:15.0:static", "export").status == 0
+    path = project.path / "build/archives/freebsd-static-15.0.tar"
+    before = path.read_bytes()
+    assert findings(open_layout(path)) == []
+    site = project.path / "build/registry/v2"
+    assert json.loads((site / "freebsd-static/tags/list").read_bytes())["tags"] == ["14.3", "15.0"]
+    assert project.doit("archive:15.0:static").status == 0
+    assert path.read_bytes() == before
