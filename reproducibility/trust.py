@@ -13,6 +13,7 @@ certificates are not looked at: the keys are given.
 from __future__ import annotations
 
 import enum
+import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -85,71 +86,74 @@ class Keys:
 
 
 def judge_requirement(
-    requirement: Requirement, evidence: Evidence, pulled: Reference, *, attachments: bool
-) -> Cell:
-    """Judge one manifest as containers/image does.
+    requirement: Requirement,
+    evidence: Sequence[Evidence],
+    pulled: Reference,
+    *,
+    attachments: bool,
+) -> tuple[Cell, ...]:
+    """Judge manifests as containers/image does.
 
     Args:
         requirement: of a policy.
-        evidence: what there is.
+        evidence: what there is of each manifest.
         pulled: the name it is pulled by.
         attachments: whether `use-sigstore-attachments` is set.
     """
     if requirement.kind == "insecureAcceptAnything":
-        return Cell(label=evidence.label, answer=Answer.SIGNED, reasons=("anything is accepted",))
+        return _all(evidence, Answer.SIGNED, "anything is accepted")
     if requirement.kind == "reject":
-        return Cell(label=evidence.label, answer=Answer.REFUSED, reasons=("policy rejects it",))
+        return _all(evidence, Answer.REFUSED, "policy rejects it")
+    expectations = [_Expectation(item.digest, pulled, requirement.identity) for item in evidence]
     if requirement.kind == "signedBy":
         with Keyring.of(requirement.keys) as keyring:
-            return _any_of(
-                evidence,
-                evidence.messages,
-                lambda m: _check_message(keyring, m, evidence.digest, pulled, requirement.identity),
+            return tuple(
+                _any_of(item, item.messages, functools.partial(_check_message, keyring, expected))
+                for item, expected in zip(evidence, expectations, strict=True)
             )
     if not attachments:
-        return Cell(
-            label=evidence.label,
-            answer=Answer.UNSIGNED,
-            reasons=("registries.d does not set use-sigstore-attachments",),
-        )
+        reason = "registries.d does not set use-sigstore-attachments"
+        return _all(evidence, Answer.UNSIGNED, reason)
     keys = [PublicKey.parse(key) for key in requirement.keys]
-    return _any_of(
-        evidence,
-        evidence.signatures,
-        lambda s: _check_payload(keys, s, evidence.digest, pulled, requirement.identity),
+    return tuple(
+        _any_of(item, item.signatures, functools.partial(_check_payload, keys, expected))
+        for item, expected in zip(evidence, expectations, strict=True)
     )
 
 
-def _check_message(
-    keyring: Keyring, message: bytes, digest: Digest, pulled: Reference, identity: Identity
-) -> None:
+def _all(evidence: Iterable[Evidence], answer: Answer, reason: str) -> tuple[Cell, ...]:
+    return tuple(Cell(label=item.label, answer=answer, reasons=(reason,)) for item in evidence)
+
+
+@dataclass(frozen=True, slots=True)
+class _Expectation:
+    """What a claim has to say."""
+
+    digest: Digest
+    pulled: Reference | None = None
+    """None where the name does not matter."""
+    identity: Identity | None = None
+
+    def check(self, claim: Claim) -> None:
+        if claim.digest != self.digest:
+            raise SignatureError(f"signature of another manifest, {claim.digest}")
+        if self.identity is None or self.pulled is None:
+            return
+        if not self.identity.accepts(claim.reference, self.pulled):
+            raise SignatureError(f"signature says {claim.reference!r}, pulled as {self.pulled}")
+
+
+def _check_message(keyring: Keyring, expected: _Expectation, message: bytes) -> None:
     payload = keyring.verify(message, what="signature")
-    claim = Claim.parse(payload, kind=ClaimType.GPG)
-    _check_claim(claim, digest, pulled, identity)
+    expected.check(Claim.parse(payload, kind=ClaimType.GPG))
 
 
 def _check_payload(
-    keys: Iterable[PublicKey],
-    signature: CosignSignature,
-    digest: Digest,
-    pulled: Reference | None,
-    identity: Identity | None,
+    keys: Sequence[PublicKey], expected: _Expectation, signature: CosignSignature
 ) -> None:
     if not any(key.has_signed(signature.payload, signature.signature) for key in keys):
         raise SignatureError("signature: by another key")
-    claim = Claim.parse(signature.payload, kind=ClaimType.COSIGN)
-    _check_claim(claim, digest, pulled, identity)
-
-
-def _check_claim(
-    claim: Claim, digest: Digest, pulled: Reference | None, identity: Identity | None
-) -> None:
-    if claim.digest != digest:
-        raise SignatureError(f"signature of another manifest, {claim.digest}")
-    if identity is None or pulled is None:
-        return
-    if not identity.accepts(claim.reference, pulled):
-        raise SignatureError(f"signature says {claim.reference!r}, pulled as {pulled}")
+    expected.check(Claim.parse(signature.payload, kind=ClaimType.COSIGN))
 
 
 def _any_of(evidence: Evidence, items: Sequence[T], check: Callable[[T], object]) -> Cell:
@@ -189,10 +193,9 @@ def judge_policy(
     """Judge an image by a policy.json: each requirement has to hold."""
     rows = []
     for number, requirement in enumerate(policy.requirements(pulled), start=1):
-        cells = [
-            judge_requirement(requirement, item, pulled, attachments=attachments)
-            for item in _instances(evidence)
-        ]
+        cells = judge_requirement(
+            requirement, _instances(evidence), pulled, attachments=attachments
+        )
         rows += [
             _row(f"{client}, policy {number} {requirement.kind}", evidence, cells)
             for client in ("podman", "skopeo")
@@ -205,11 +208,8 @@ def judge_policy(
 
 def judge_cosign2(evidence: Evidence, keys: Sequence[PublicKey]) -> Cell:
     """Judge as `cosign verify` of cosign 2 does; the name in the signature does not matter."""
-    return _any_of(
-        evidence,
-        evidence.signatures,
-        lambda s: _check_payload(keys, s, evidence.digest, None, None),
-    )
+    check = functools.partial(_check_payload, keys, _Expectation(evidence.digest))
+    return _any_of(evidence, evidence.signatures, check)
 
 
 def judge_cosign3(evidence: Evidence, keys: Sequence[PublicKey]) -> Cell:
@@ -306,13 +306,12 @@ def judge(
         )
     rows = []
     for name, requirement in wanted:
-        cells = [
-            judge_requirement(requirement, item, pulled, attachments=attachments)
-            for item in _instances(evidence)
-        ]
+        cells = judge_requirement(
+            requirement, _instances(evidence), pulled, attachments=attachments
+        )
         rows += [_row(f"{client}, {name}", evidence, cells) for client in ("podman", "skopeo")]
     if keys.cosign:
         for client, judge_one in (("cosign 2", judge_cosign2), ("cosign 3", judge_cosign3)):
-            cells = [judge_one(item, keys.cosign) for item in evidence]
-            rows.append(_row(client, evidence, cells))
+            own = [judge_one(item, keys.cosign) for item in evidence]
+            rows.append(_row(client, evidence, own))
     return tuple(rows)

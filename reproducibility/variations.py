@@ -303,8 +303,8 @@ def _interpreter(
     return _possible(
         name,
         title,
-        _AS_IT_IS,
-        tuple(_set(f"{first} → {other}", python=other.path) for other in others),
+        _set(str(first)),
+        tuple(_set(str(other), python=other.path) for other in others),
         None if others else hint,
     )
 

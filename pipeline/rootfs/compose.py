@@ -187,8 +187,9 @@ def _account_file(parts: ImageParts, path: str, stored: Callable[[Entry], bytes]
     for written in parts.written:
         if written.entry.path == path:
             return written.content
-    own = (entry for part in (*parts.picks, *parts.packages) for entry in part.entries)
-    for entry in (*own, *parts.parent):
+    picked = (entry for part in parts.picks for entry in part.entries)
+    own = (entry for part in parts.packages for entry in part.entries)
+    for entry in (*picked, *own, *parts.parent):
         if entry.path == path and entry.kind is Kind.FILE:
             return stored(entry)
     return None

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from pipeline.formats import canonical_json
+from pipeline.formats.digest import Digest
 from pipeline.host.store import Blob, Record
 
 if TYPE_CHECKING:
@@ -20,7 +22,7 @@ STAGE: Final = "fetch"
 
 def locked_archives(plan: Plan) -> dict[str, tuple[str, LockedPackage]]:
     """Return every archive of a plan by digest, with the URL of its repository."""
-    result = {}
+    result: dict[str, tuple[str, LockedPackage]] = {}
     for image in plan.images.values():
         urls = {r.name: r.url for r in image.target.repositories}
         for package in image.sources:
@@ -31,6 +33,11 @@ def locked_archives(plan: Plan) -> dict[str, tuple[str, LockedPackage]]:
 def archive_inputs(plan: Plan) -> dict[str, object]:
     """Return what decides the outputs of this stage."""
     return {"archives": list(locked_archives(plan))}
+
+
+def archives_digest(plan: Plan) -> str:
+    """Return a digest of what decides the outputs of this stage."""
+    return str(Digest.of(canonical_json.dumps(archive_inputs(plan))))
 
 
 def recall_archives(plan: Plan, *, store: Store) -> bool:
@@ -65,9 +72,7 @@ def fetch_archives(plan: Plan, *, root: Path, store: Store, suspicious: bool = F
     store.memoise(STAGE, archive_inputs(plan), make, suspicious=suspicious)
 
 
-def download(
-    packages: Sequence[tuple[str, LockedPackage]], *, root: Path, store: Store
-) -> None:
+def download(packages: Sequence[tuple[str, LockedPackage]], *, root: Path, store: Store) -> None:
     """Fetch archives, each from the URL beside it."""
     if not packages:
         return

@@ -106,3 +106,10 @@ def build_layer(
 
     inputs = _inputs(spec, compression)
     return LayerResult.from_record(store.memoise(STAGE, inputs, make, suspicious=suspicious))
+
+
+def encoder_warning(compression: Compression) -> str | None:
+    """Return a sentence if this machine's encoder is not that of the output format, else None."""
+    from pipeline.formats.compression import unpinned_encoder  # noqa: PLC0415  - slow to import
+
+    return unpinned_encoder(Algorithm(compression.algorithm))

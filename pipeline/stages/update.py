@@ -144,8 +144,7 @@ def _resolve_target(
     fetchers = {name: open_fetcher(url, base=root) for name, url in urls.items()}
     abi = Abi.parse(variables["ABI"])
     catalogues = tuple(
-        fetch_catalogue(_settings(declaration, name, abi, root), fetchers[name])
-        for name in names
+        fetch_catalogue(_settings(declaration, name, abi, root), fetchers[name]) for name in names
     )
     major, _, minor = release.partition(".")
     universe = Universe.build(
@@ -239,9 +238,7 @@ def _keys(target: _Target) -> list[tuple[str, str, str]]:
     return [(target.release, target.architecture, name) for name in target.chosen]
 
 
-def _fetch(
-    targets: Iterable[_Target], store: Store
-) -> dict[tuple[str, str, str], Digest]:
+def _fetch(targets: Iterable[_Target], store: Store) -> dict[tuple[str, str, str], Digest]:
     """Download what was chosen; return the sha256 of each archive."""
     keys = []
     wanted = []
@@ -272,9 +269,7 @@ def _unpack(
     def work(item: tuple[tuple[str, str, str], Candidate]) -> int:
         key, candidate = item
         record = candidate.record
-        result = unpack_archive(
-            digests[key], name=record.name, version=record.version, store=store
-        )
+        result = unpack_archive(digests[key], name=record.name, version=record.version, store=store)
         verify_manifest(PackageManifest.parse(store.read(result.manifest.digest)), record)
         return result.newest_mtime
 
@@ -284,9 +279,7 @@ def _unpack(
     return {key: mtime for (key, _), mtime in zip(items, newest, strict=True)}
 
 
-def _locked_target(
-    target: _Target, digests: Mapping[tuple[str, str, str], Digest]
-) -> LockedTarget:
+def _locked_target(target: _Target, digests: Mapping[tuple[str, str, str], Digest]) -> LockedTarget:
     packages = {}
     for key in _keys(target):
         candidate = target.chosen[key[2]]

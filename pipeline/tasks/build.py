@@ -15,146 +15,33 @@ looked up when doit asks, so a creator only knows names.
 
 from __future__ import annotations
 
-import functools
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
-from pipeline.errors import PipelineError
-from pipeline.formats import canonical_json
-from pipeline.formats.algorithm import Algorithm
-from pipeline.formats.digest import Digest
 from pipeline.host.environment import source_date_epoch
 from pipeline.host.progress import human_size
 from pipeline.host.store import Blob
-from pipeline.stages.fetch import archive_inputs, fetch_archives, recall_archives
-from pipeline.stages.image import (
-    ImageDocuments,
-    NamedLayer,
-    history_line,
-    keep_image,
-    make_image,
-    make_index,
-)
-from pipeline.stages.layer import LayerResult, build_layer, recall_layer
-from pipeline.stages.package import PackageResult, recall_package, unpack_package
-from pipeline.stages.tree import TreeResult, compose_tree, recall_tree, tree_inputs
+from pipeline.stages.fetch import archives_digest, fetch_archives, recall_archives
+from pipeline.stages.image import ImageDocuments, keep_image
+from pipeline.stages.layer import LayerResult, build_layer, encoder_warning, recall_layer
+from pipeline.stages.package import recall_package, unpack_package
+from pipeline.stages.tree import TreeResult, compose_tree, tree_inputs
 from pipeline.tasks.config import PROJECT
 from pipeline.tasks.reporter import add_summary, add_warning, say
-from pipeline.tasks.state import Work, execute, is_current, run
+from pipeline.tasks.results import (
+    image_documents,
+    image_plans,
+    image_reference,
+    index_documents,
+    layers_of,
+    packages_of,
+    tree_of,
+)
+from pipeline.tasks.state import Task, Work, cached, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterator
 
-    from pipeline.pkg.lockfile import LockedPackage
     from pipeline.stages.plan import ImagePlan
-
-Task = dict[str, Any]
-T = TypeVar("T")
-
-
-def _cached(doc: str, work: Work, **fields: Any) -> Task:
-    """Return the fields that every cached task has."""
-    return {
-        "doc": doc,
-        "actions": [(execute, [work])],
-        "uptodate": [(is_current, [work])],
-        **fields,
-    }
-
-
-def _digest(value: Mapping[str, object]) -> str:
-    return str(Digest.of(canonical_json.dumps(value)))
-
-
-# ---------------------------------------------------------------- lookups
-
-
-def _once_found(lookup: Callable[[ImagePlan], T | None]) -> Callable[[ImagePlan], T | None]:
-    """Remember what a lookup has found: inputs are fixed for a run, so the answer is as well."""
-    found: dict[str, T] = {}
-
-    @functools.wraps(lookup)
-    def remembering(plan: ImagePlan) -> T | None:
-        key = str(plan)
-        if key not in found:
-            value = lookup(plan)
-            if value is None:
-                return None
-            found[key] = value
-        return found[key]
-
-    return remembering
-
-
-def _package(package: LockedPackage) -> PackageResult | None:
-    return recall_package(package, store=PROJECT.store)
-
-
-def _packages(plan: ImagePlan) -> dict[str, PackageResult]:
-    """Return the unpacked packages that an image's tree and layers read from."""
-    needed = {p.name: p for ancestor in plan.lineage for p in ancestor.sources}
-    return {
-        name: unpack_package(package, store=PROJECT.store) for name, package in needed.items()
-    }
-
-
-@functools.cache
-def _plans() -> dict[str, ImagePlan]:
-    """Return the images there are; none while the lock does not answer the declaration."""
-    try:
-        return dict(PROJECT.plan.images)
-    except PipelineError:
-        return {}
-
-
-@_once_found
-def _tree(plan: ImagePlan) -> TreeResult | None:
-    parent = None
-    if plan.parent is not None:
-        parent = _tree(plan.parent)
-        if parent is None:
-            return None
-    return recall_tree(plan, PROJECT.declaration, parent, store=PROJECT.store)
-
-
-@_once_found
-def _layers(plan: ImagePlan) -> list[NamedLayer] | None:
-    """Return all layers of an image, its ancestors' first; None while one is missing."""
-    result: list[NamedLayer] = []
-    for ancestor in plan.lineage:
-        tree = _tree(ancestor)
-        if tree is None:
-            return None
-        for name, spec in tree.layers:
-            layer = recall_layer(spec, PROJECT.declaration.compression, store=PROJECT.store)
-            if layer is None:
-                return None
-            result.append(
-                NamedLayer(
-                    image=ancestor.name,
-                    name=name,
-                    created_by=history_line(ancestor, name),
-                    result=layer,
-                )
-            )
-    return result
-
-
-@_once_found
-def image_documents(plan: ImagePlan) -> ImageDocuments | None:
-    """Return an image as its layers make it; None while one of them is missing."""
-    layers = _layers(plan)
-    tree = _tree(plan)
-    if layers is None or tree is None:
-        return None
-    base = None
-    if plan.parent is not None:
-        parent = image_documents(plan.parent)
-        if parent is None:
-            return None
-        base = (plan.parent.reference, parent.result.manifest.digest)
-    return make_image(
-        plan, PROJECT.declaration, layers, base=base, has_shell=tree.has_shell
-    )
 
 
 # ---------------------------------------------------------------- tasks
@@ -185,10 +72,10 @@ def _update() -> object:
 
 def task_fetch() -> Task:
     """Download the archives that the lock pins."""
-    return _cached(
+    return cached(
         "Download the archives that the lock pins",
         Work(
-            inputs=lambda: _digest(archive_inputs(PROJECT.plan)),
+            inputs=lambda: archives_digest(PROJECT.plan),
             is_done=lambda: recall_archives(PROJECT.plan, store=PROJECT.store),
             run=lambda suspicious: fetch_archives(
                 PROJECT.plan, root=PROJECT.root, store=PROJECT.store, suspicious=suspicious
@@ -200,33 +87,34 @@ def task_fetch() -> Task:
 def task_package() -> Iterator[Task]:
     """Verify and unpack a package: package:RELEASE:ARCHITECTURE:NAME."""
     yield {"name": None, "doc": "Verify and unpack packages (package:RELEASE:ARCH:NAME)"}
-    if not _plans():
+    if not image_plans():
         return
     for release, architecture, package in PROJECT.plan.packages():
-        work = Work(
-            inputs=functools.partial(str, package.digest),
-            is_done=lambda package=package: _package(package) is not None,
-            run=lambda suspicious, package=package: unpack_package(
-                package, store=PROJECT.store, suspicious=suspicious
-            ),
-        )
-        yield _cached(
+        yield cached(
             f"Verify and unpack {package.name}-{package.version}",
-            work,
+            _package_work(package),
             name=f"{release}:{architecture}:{package.name}",
             task_dep=["fetch"],
         )
 
 
+def _package_work(package: Any) -> Work:
+    return Work(
+        inputs=lambda: str(package.digest),
+        is_done=lambda: recall_package(package, store=PROJECT.store) is not None,
+        run=lambda suspicious: unpack_package(package, store=PROJECT.store, suspicious=suspicious),
+    )
+
+
 def task_tree() -> Iterator[Task]:
     """Decide what is in each layer: tree:RELEASE:ARCHITECTURE:IMAGE."""
     yield {"name": None, "doc": "Decide what is in each layer (tree:RELEASE:ARCH:IMAGE)"}
-    for name, plan in _plans().items():
+    for name, plan in image_plans().items():
         prefix = f"{plan.release}:{plan.architecture}"
         dependencies = [f"package:{prefix}:{p.name}" for p in plan.sources]
         if plan.parent is not None:
             dependencies.append(f"tree:{plan.parent}")
-        yield _cached(
+        yield cached(
             f"Decide what is in each layer of {plan.name}",
             _tree_work(plan),
             name=name,
@@ -236,7 +124,7 @@ def task_tree() -> Iterator[Task]:
 
 def _tree_work(plan: ImagePlan) -> Work:
     def parent() -> TreeResult | None:
-        return None if plan.parent is None else _tree(plan.parent)
+        return None if plan.parent is None else tree_of(plan.parent)
 
     def inputs() -> str | None:
         if plan.parent is not None and parent() is None:
@@ -248,20 +136,20 @@ def _tree_work(plan: ImagePlan) -> Work:
             plan,
             PROJECT.declaration,
             parent(),
-            packages=lambda: _packages(plan),
+            packages=lambda: packages_of(plan),
             store=PROJECT.store,
             suspicious=suspicious,
         )
 
-    return Work(inputs=inputs, is_done=lambda: _tree(plan) is not None, run=compose)
+    return Work(inputs=inputs, is_done=lambda: tree_of(plan) is not None, run=compose)
 
 
 def task_layer() -> Iterator[Task]:
     """Make a layer: layer:RELEASE:ARCHITECTURE:IMAGE:LAYER."""
     yield {"name": None, "doc": "Make layers (layer:RELEASE:ARCH:IMAGE:LAYER)"}
-    for plan in _plans().values():
+    for plan in image_plans().values():
         for layer in plan.layers():
-            yield _cached(
+            yield cached(
                 f"Make the {layer} layer of {plan.name}",
                 _layer_work(plan, layer),
                 name=f"{plan}:{layer}",
@@ -272,12 +160,12 @@ def task_layer() -> Iterator[Task]:
 def _layer_work(plan: ImagePlan, name: str) -> Work:
     compression = PROJECT.declaration.compression
 
-    def spec() -> Any:
-        tree = _tree(plan)
+    def spec() -> Blob | None:
+        tree = tree_of(plan)
         return None if tree is None else dict(tree.layers).get(name)
 
     def inputs() -> str | None:
-        tree = _tree(plan)
+        tree = tree_of(plan)
         if tree is None:
             return None
         blob = dict(tree.layers).get(name)
@@ -294,7 +182,7 @@ def _layer_work(plan: ImagePlan, name: str) -> Work:
         return build_layer(
             blob,
             compression,
-            packages=lambda: _packages(plan).values(),
+            packages=lambda: packages_of(plan).values(),
             store=PROJECT.store,
             suspicious=suspicious,
         )
@@ -305,11 +193,11 @@ def _layer_work(plan: ImagePlan, name: str) -> Work:
 def task_image() -> Iterator[Task]:
     """Put an image into the layout: image:RELEASE:ARCHITECTURE:IMAGE."""
     yield {"name": None, "doc": "Put images into the layout (image:RELEASE:ARCH:IMAGE)"}
-    for name, plan in _plans().items():
+    for name, plan in image_plans().items():
         dependencies = [
             f"layer:{ancestor}:{layer}" for ancestor in plan.lineage for layer in ancestor.layers()
         ]
-        yield _cached(
+        yield cached(
             f"Put {plan.name} {plan.release} for {plan.architecture} into the layout",
             _image_work(plan),
             name=name,
@@ -330,11 +218,6 @@ class _Withdrawal:
     def __call__(self, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
         if not dryrun:
             PROJECT.layout.withdraw(self._name)
-
-
-def image_reference(plan: ImagePlan) -> str:
-    """Return the name of one architecture's image in the layout."""
-    return f"{plan.reference}-{plan.architecture}"
 
 
 def _image_work(plan: ImagePlan) -> Work:
@@ -360,27 +243,16 @@ def _image_work(plan: ImagePlan) -> Work:
 def task_index() -> Iterator[Task]:
     """Put an index over all architectures into the layout: index:RELEASE:IMAGE."""
     yield {"name": None, "doc": "Put indexes over the architectures into the layout"}
-    if not _plans():
+    if not image_plans():
         return
     for reference, plans in PROJECT.plan.references().items():
-        yield _cached(
+        yield cached(
             f"Put the index of {reference} into the layout",
             _index_work(reference, plans),
             name=f"{plans[0].release}:{plans[0].name}",
             task_dep=[f"image:{plan}" for plan in plans],
             clean=[(_Withdrawal(reference),)],
         )
-
-
-def index_documents(plans: tuple[ImagePlan, ...]) -> tuple[bytes, Any] | None:
-    """Return the index over some images; None while one of them is missing."""
-    manifests = []
-    for plan in plans:
-        documents = image_documents(plan)
-        if documents is None:
-            return None
-        manifests.append(documents.result.manifest)
-    return make_index(plans, PROJECT.declaration, manifests)
 
 
 def _index_work(reference: str, plans: tuple[ImagePlan, ...]) -> Work:
@@ -416,7 +288,7 @@ def task_images() -> Task:
 
 def task_build() -> Task:
     """Build every image of the declaration (the default)."""
-    if not _plans():
+    if not image_plans():
         return {"actions": [(run, [lambda: PROJECT.plan])], "uptodate": [False]}
     return {
         "actions": [(run, [_prune])],
@@ -428,7 +300,7 @@ def task_build() -> Task:
 
 def _names() -> list[str]:
     names = list(PROJECT.plan.references())
-    return names + [image_reference(plan) for plan in _plans().values()]
+    return names + [image_reference(plan) for plan in image_plans().values()]
 
 
 def _is_pruned() -> bool:
@@ -458,7 +330,7 @@ _HEAD = ("IMAGE", "ARCH", "DIGEST", "LAYERS", "SIZE")
 def _summary(names: frozenset[str], missing: frozenset[str]) -> list[tuple[str, ...]]:
     """Return a row for each image that took part, and for each index."""
     rows: list[tuple[str, ...]] = [_HEAD]
-    for reference, plans in PROJECT.plan.references().items() if _plans() else ():
+    for reference, plans in PROJECT.plan.references().items() if image_plans() else ():
         for plan in plans:
             documents = image_documents(plan) if f"image:{plan}" in names else None
             if documents is not None:
@@ -471,7 +343,7 @@ def _summary(names: frozenset[str], missing: frozenset[str]) -> list[tuple[str, 
 
 
 def _row(plan: ImagePlan, documents: ImageDocuments, missing: frozenset[str]) -> tuple[str, ...]:
-    layers = _layers(plan) or []
+    layers = layers_of(plan) or []
     prefix = f"layer:{plan.release}:{plan.architecture}"
     built = sum(1 for layer in layers if f"{prefix}:{layer.image}:{layer.name}" in missing)
     counts = [f"{n} {word}" for n, word in ((len(layers) - built, "reused"), (built, "built")) if n]
@@ -485,11 +357,9 @@ def _row(plan: ImagePlan, documents: ImageDocuments, missing: frozenset[str]) ->
 
 
 def _encoder_warning() -> str | None:
-    if not _plans():
+    if not image_plans():
         return None
-    from pipeline.formats.compression import unpinned_encoder  # noqa: PLC0415  - slow to import
-
-    return unpinned_encoder(Algorithm(PROJECT.declaration.compression.algorithm))
+    return encoder_warning(PROJECT.declaration.compression)
 
 
 add_summary(_summary)

@@ -5,6 +5,7 @@ Another project's dodo.py is `from pipeline.tasks.graph import *` as well.
 
 from __future__ import annotations
 
+from pipeline.tasks.audit import task_audit, task_report
 from pipeline.tasks.build import (
     task_build,
     task_fetch,
@@ -18,10 +19,15 @@ from pipeline.tasks.build import (
     task_update,
 )
 from pipeline.tasks.config import DOIT_CONFIG
+from pipeline.tasks.push import task_archive, task_export, task_push
+from pipeline.tasks.trust import task_provenance, task_sbom, task_sign
 
 __all__ = [
     "DOIT_CONFIG",
+    "task_archive",
+    "task_audit",
     "task_build",
+    "task_export",
     "task_fetch",
     "task_image",
     "task_images",
@@ -29,6 +35,11 @@ __all__ = [
     "task_layer",
     "task_layers",
     "task_package",
+    "task_provenance",
+    "task_push",
+    "task_report",
+    "task_sbom",
+    "task_sign",
     "task_tree",
     "task_update",
 ]

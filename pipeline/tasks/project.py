@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 from pipeline.declaration import Declaration, parse_declaration
 from pipeline.errors import ConfigurationError, PipelineError, StaleLockError
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.store import Store
 from pipeline.stages.plan import Plan, check_lock, make_plan, read_lock
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 DEFAULT: Final = "images.toml"
 

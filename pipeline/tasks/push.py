@@ -16,16 +16,16 @@ import contextlib
 import fcntl
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from doit import task_params
 
 from pipeline.errors import ConfigurationError, FormatError, PipelineError
 from pipeline.host.progress import human_size
-from pipeline.tasks.build import image_reference
 from pipeline.tasks.config import PROJECT
 from pipeline.tasks.reporter import format_table, say
-from pipeline.tasks.state import run, watch_parent
+from pipeline.tasks.results import image_reference
+from pipeline.tasks.state import Task, run, watch_parent
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -36,8 +36,6 @@ if TYPE_CHECKING:
     from pipeline.stages.parcel import Prefix, Target
     from pipeline.stages.plan import ImagePlan
     from pipeline.stages.push import PushResult, Step
-
-Task = dict[str, Any]
 
 _HINT: Final = 'doit push --to HOST/NAMESPACE, or prefix = "HOST/NAMESPACE" in [registry]'
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 HINT: Final = "  hint: "
 """Begins the second line of a failure."""
 
-_LOUD: Final = ("fetch", "update")
+_LOUD: Final = ("fetch", "update", "push", "audit")
 """Tasks that show their own progress."""
 
 Summary = "Callable[[frozenset[str], frozenset[str]], Sequence[Sequence[str]]]"
@@ -51,6 +51,10 @@ def add_warning(warning: Callable[[], str | None]) -> None:
 def note_missing(name: str) -> None:
     """Remember that a task's outputs are not there, so that it is going to build them."""
     _missing.add(name)
+
+
+def _is_loud(task: Any) -> bool:
+    return task.name.partition(":")[0] in _LOUD
 
 
 def _closure(tasks: Mapping[str, Any], names: Iterable[str]) -> frozenset[str]:
@@ -101,9 +105,9 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
         if not task.actions:
             return
         self._warn()
-        if task.name in _LOUD or not self.outstream.isatty():
+        if _is_loud(task) or not self.outstream.isatty():
             self._stop()
-            if task.name not in _LOUD:
+            if not _is_loud(task):
                 kind, _, name = task.name.partition(":")
                 self.write(f"{kind:<8} {name}\n" if name else f"{kind}\n")
             return
@@ -176,9 +180,7 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
                 console=Console(file=self.outstream),
                 transient=True,
             )
-            self._bar_task = self._bar.add_task(
-                "", total=len(self._names), completed=self._done
-            )
+            self._bar_task = self._bar.add_task("", total=len(self._names), completed=self._done)
             self._bar.start()
 
     def _advance(self) -> None:

@@ -15,14 +15,14 @@ from pipeline.stages.provenance import Sources, builder_version, check_publishab
 from pipeline.stages.push import tags_of
 from pipeline.stages.sbom import BuiltImage
 from pipeline.stages.sign import GpgSignatures, SigningSettings
-from pipeline.tasks.build import (
-    _layers,
-    _tree,
+from pipeline.tasks.config import PROJECT
+from pipeline.tasks.results import (
     image_documents,
     image_reference,
     index_documents,
+    layers_of,
+    tree_of,
 )
-from pipeline.tasks.config import PROJECT
 
 if TYPE_CHECKING:
     from pipeline.stages.plan import ImagePlan
@@ -124,8 +124,8 @@ def sources() -> Sources:
 def built(plan: ImagePlan) -> BuiltImage | None:
     """Return an image as it has been built; None while a part of it is missing."""
     documents = image_documents(plan)
-    layers = _layers(plan)
-    trees = [_tree(ancestor) for ancestor in plan.lineage]
+    layers = layers_of(plan)
+    trees = [tree_of(ancestor) for ancestor in plan.lineage]
     if documents is None or layers is None or None in trees:
         return None
     return BuiltImage(

@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from os import stat_result
 
+Task = dict[str, Any]
+
 _RECORD = "inputs"
 
 
@@ -78,6 +80,16 @@ def execute(work: Work) -> TaskFailed | None:
     """Run a task's action."""
     watch_parent()
     return run(work.run, True)  # noqa: FBT003  - hash what is found
+
+
+def cached(doc: str, work: Work, **fields: Any) -> Task:
+    """Return the fields that every cached task has."""
+    return {
+        "doc": doc,
+        "actions": [(execute, [work])],
+        "uptodate": [(is_current, [work])],
+        **fields,
+    }
 
 
 def run(action: Callable[..., object], *arguments: object) -> TaskFailed | None:

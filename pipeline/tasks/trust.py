@@ -17,7 +17,7 @@ from __future__ import annotations
 
 import functools
 import shutil
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import ConfigurationError, PipelineError
 from pipeline.host.store import copy_file, hash_file
@@ -39,8 +39,8 @@ from pipeline.stages.sign import (
     sign_with_gpg,
     signing_inputs,
 )
-from pipeline.tasks.build import _cached, _packages, _plans
 from pipeline.tasks.config import PROJECT
+from pipeline.tasks.results import image_plans, packages_of
 from pipeline.tasks.signing import (
     attest_layout,
     beside_output,
@@ -54,7 +54,7 @@ from pipeline.tasks.signing import (
     signatures,
     sources,
 )
-from pipeline.tasks.state import Work, run
+from pipeline.tasks.state import Task, Work, cached, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +64,6 @@ if TYPE_CHECKING:
     from pipeline.stages.attest import Document, Target
     from pipeline.stages.plan import ImagePlan
 
-Task = dict[str, Any]
 T = TypeVar("T")
 
 
@@ -105,8 +104,8 @@ def task_sbom() -> Iterator[Task]:
         "doc": "Say what is in images, as SPDX and CycloneDX (sbom:RELEASE:ARCH:IMAGE)",
         "clean": [(_Removal("sbom"),)],
     }
-    for name, plan in _plans().items():
-        yield _cached(
+    for name, plan in image_plans().items():
+        yield cached(
             f"Say what is in {plan.name} {plan.release} for {plan.architecture}",
             _sbom_work(plan),
             name=name,
@@ -147,7 +146,7 @@ def _sbom_work(plan: ImagePlan) -> Work:
         result = write_sbom(
             image,
             PROJECT.declaration,
-            packages=lambda: _packages(plan),
+            packages=lambda: packages_of(plan),
             store=PROJECT.store,
             suspicious=suspicious,
         )
@@ -167,10 +166,10 @@ def task_provenance() -> Iterator[Task]:
         "doc": "Say how images came about; attach their lock (provenance:RELEASE[:ARCH]:IMAGE)",
         "clean": [(_Removal("provenance"),)],
     }
-    if not _plans():
+    if not image_plans():
         return
-    for name, plan in _plans().items():
-        yield _cached(
+    for name, plan in image_plans().items():
+        yield cached(
             f"Say how {plan.name} {plan.release} for {plan.architecture} came about",
             _provenance_work(
                 functools.partial(image_target, plan),
@@ -182,7 +181,7 @@ def task_provenance() -> Iterator[Task]:
         )
     for plans in PROJECT.plan.references().values():
         name = f"{plans[0].release}:{plans[0].name}"
-        yield _cached(
+        yield cached(
             f"Say how the index of {plans[0].reference} came about",
             _provenance_work(
                 functools.partial(index_target, plans),
@@ -286,12 +285,12 @@ def task_sign() -> Iterator[Task]:
         "doc": "Sign images, indexes and the statements about them (sign:RELEASE[:ARCH]:IMAGE)",
         "clean": [(_Removal("lookaside"),), (_Removal("attest"),)],
     }
-    if not _plans():
+    if not image_plans():
         return
     names = []
-    for name, plan in _plans().items():
+    for name, plan in image_plans().items():
         names.append(name)
-        yield _cached(
+        yield cached(
             f"Sign {plan.name} {plan.release} for {plan.architecture}",
             _sign_work(
                 functools.partial(_named_image, plan),
@@ -303,7 +302,7 @@ def task_sign() -> Iterator[Task]:
     for plans in PROJECT.plan.references().values():
         name = f"{plans[0].release}:{plans[0].name}"
         names.append(name)
-        yield _cached(
+        yield cached(
             f"Sign the index of {plans[0].reference}",
             _sign_work(
                 functools.partial(_named_index, plans),
@@ -408,7 +407,7 @@ def _sign(target: Target, statements: Sequence[Blob], *, suspicious: bool) -> No
 
 def _targets() -> list[Target]:
     """Return all there is to sign; raises while some of it is missing."""
-    found: list[Target | None] = [_named_image(plan) for plan in _plans().values()]
+    found: list[Target | None] = [_named_image(plan) for plan in image_plans().values()]
     found += [_named_index(plans) for plans in PROJECT.plan.references().values()]
     if None in found:
         raise ConfigurationError("some images are not built yet")

@@ -6,13 +6,11 @@ import io
 import json
 import os
 import random
-import resource
 import subprocess
 import sys
 import tarfile
 import time
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -26,6 +24,7 @@ from tests.reproducibility.layouts import EPOCH, make_layout
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.slow
 
@@ -147,11 +146,11 @@ def test_image_of_skopeo_with_other_compression(built: Path, tmp_path: Path) -> 
         capture_output=True,
     )
     c = diff(ours(built), target)
-    assert set(cause for level, cause in counts(c) if level is Level.LAYER) == {Cause.COMPRESSOR}
+    assert {cause for level, cause in counts(c) if level is Level.LAYER} == {Cause.COMPRESSOR}
     assert {layer.state for layer in c.images[0].platforms[0].layers} == {State.EQUAL_CONTENT}
     saved = f"docker-archive:{tmp_path}/saved.tar"
     subprocess.run(
-        [skopeo, "copy", ours(built), f"{saved}:freebsd-runtime:15.0"],
+        [skopeo, "copy", target, f"{saved}:freebsd-runtime:15.0"],
         check=True,
         capture_output=True,
     )
@@ -172,11 +171,13 @@ def test_two_unrelated_releases(built: Path) -> None:
 # ---------------------------------------------------------------- two layers of 500 MB
 
 _MEASURE = """
-import resource, sys, time
+import re, sys, time
+from pathlib import Path
 from reproducibility.compare import Options, compare
 start = time.monotonic()
 c = compare(sys.argv[1], sys.argv[2], Options(diffoscope=None))
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+status = Path("/proc/self/status").read_text()
+peak = int(re.search(r"VmHWM:\\s+(\\d+) kB", status)[1]) // 1024
 print(len(c.differences), peak, round(time.monotonic() - start, 1))
 """
 
@@ -210,7 +211,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     subprocess.run(["rm", "-rf", folder], check=True)
 
 
-@pytest.mark.parametrize(("other", "differences"), [("a", 0), ("b", 200), ("c", 2 * 200 * 100)])
+@pytest.mark.parametrize(("other", "differences"), [("a", 0), ("b", 200), ("c", 40_000)])
 def test_two_large_layers(large: Path, other: str, differences: int) -> None:
     """The same, a few files changed, nothing in common: bounded memory and time."""
     result = subprocess.run(
@@ -221,13 +222,6 @@ def test_two_large_layers(large: Path, other: str, differences: int) -> None:
         text=True,
     )
     found, peak, seconds = result.stdout.split()
-    assert int(found) in (differences, min(differences, 20_000))
+    assert int(found) == min(differences, 20_000)
     assert int(peak) < 200, "MB"
     assert float(seconds) < 120
-
-
-def test_measuring_works() -> None:
-    """Peak memory is in kilobytes here."""
-    if sys.platform != "linux":
-        pytest.skip("ru_maxrss has another unit")
-    assert 5_000 < resource.getrusage(resource.RUSAGE_SELF).ru_maxrss < 5_000_000
