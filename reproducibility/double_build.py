@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 MAX_LOG: Final = 16 << 20
 """Bytes that a build may say."""
 SCRIPT: Final = "build.sh"
-_DODO: Final = "from pipeline.tasks.graph import *\n"
+_DODO: Final = "from pipeline.tasks.build import *\nfrom pipeline.tasks.config import DOIT_CONFIG\n"
 _SEED: Final = 4711
 _CODE: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
 
@@ -90,6 +90,7 @@ class Builder:
             ignore=_CODE,
             copy_function=shutil.copyfile,
         )
+        (self._work / "archives").mkdir()
         for _, package in locked_archives(plan).values():
             copy_file(project.store.path(package.digest), self._archive(package.digest.hex))
 

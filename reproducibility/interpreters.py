@@ -6,8 +6,10 @@ import json
 import platform
 import shutil
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+import pipeline
 from pipeline.errors import PipelineError
 from pipeline.host import command
 
@@ -16,15 +18,32 @@ if TYPE_CHECKING:
 
 _TIMEOUT: Final = 20.0
 
-ASK: Final = """
+MODULES: Final = (
+    "pipeline.tasks.build",
+    "pipeline.tasks.config",
+    "pipeline.formats.compression",
+    "pipeline.host.fetch",
+    "pipeline.oci.layer",
+    "pipeline.rootfs.compose",
+    "pipeline.stages.parts",
+)
+"""What a build imports, and with it everything that it needs of others."""
+
+ASK: Final = f"""
+import {", ".join(MODULES)}
 import importlib.metadata, json, os, platform, sys
-import apsw, cryptography, deflate, doit, msgspec, resolvelib, rich, urllib3, zstandard
+import apsw
 names = ("apsw", "cryptography", "deflate", "doit", "msgspec", "zstandard")
-packages = {name: importlib.metadata.version(name) for name in names}
+packages = {{name: importlib.metadata.version(name) for name in names}}
 packages["sqlite"] = apsw.sqlite_lib_version()
 print(json.dumps([platform.python_version(), packages, sys.version, os.__file__]))
 """
 """The last two tell whether another user really gets the same Python."""
+
+
+def code_environment() -> dict[str, str]:
+    """Return the environment in which Python finds this program."""
+    return {"PYTHONPATH": str(Path(pipeline.__file__).parent.parent)}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +68,10 @@ def probe_interpreter(path: str) -> Interpreter:
     """
     output = command.run(
         [path, "-c", ASK],
-        environment=command.inherited("PATH", "HOME", "LD_LIBRARY_PATH"),
+        environment={
+            **command.inherited("PATH", "HOME", "LD_LIBRARY_PATH"),
+            **code_environment(),
+        },
         timeout=_TIMEOUT,
     )
     version, packages, _, _ = json.loads(output.stdout)

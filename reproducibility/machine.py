@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import PipelineError
 from pipeline.host import command
-from reproducibility.interpreters import ASK, Interpreter, probe_interpreter
+from reproducibility.interpreters import ASK, Interpreter, code_environment, probe_interpreter
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -217,7 +217,7 @@ class _Prober:
         try:
             output = command.run(
                 [program, *arguments],
-                environment=stage_environment(),
+                environment={**stage_environment(), **code_environment()},
                 timeout=_TIMEOUT,
                 check=False,
             )
@@ -281,7 +281,8 @@ class _Prober:
         return self._try("setpriv", [*user, *caps, *check])
 
     def _answer(self) -> str:
-        output = command.run([self._python, "-c", ASK], environment=stage_environment())
+        environment = {**stage_environment(), **code_environment()}
+        output = command.run([self._python, "-c", ASK], environment=environment)
         return output.stdout.decode("utf-8", "replace").strip()
 
     def _clock(self) -> str:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 _INDEX = "index.json"
 _HEADER = "oci-layout"
+_FOLDER_MODE = 0o755
 
 
 class StagedLayout:
@@ -37,11 +38,13 @@ class StagedLayout:
     def __init__(self, target: Path) -> None:
         self._target = target.absolute()
         folder = check_folder(self._target)
-        self.root = Path(tempfile.mkdtemp(prefix=f".{target.name[:32]}.", dir=folder))
+        self.root = Path(tempfile.mkdtemp(prefix=f".{self._target.name[:32]}.", dir=folder))
         self._blobs = self.root / "blobs" / "sha256"
 
     def __enter__(self) -> Self:
         self._blobs.mkdir(parents=True)
+        for folder in (self._blobs, self._blobs.parent, self.root):
+            folder.chmod(_FOLDER_MODE)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -69,9 +72,9 @@ class StagedLayout:
         Args:
             descriptor: as index.json has it.
         """
-        (self.root / _HEADER).write_bytes(LAYOUT_BYTES)
-        (self.root / _INDEX).write_bytes(_index({}, descriptor))
-        self.root.chmod(0o755)
+        for name, data in ((_HEADER, LAYOUT_BYTES), (_INDEX, _index({}, descriptor))):
+            (self.root / name).write_bytes(data)
+            (self.root / name).chmod(MODE)
         return Layout(self.root)
 
     def publish(self, descriptor: Mapping[str, object]) -> None:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import functools
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from doit import get_var
 
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.signer import setting
 from pipeline.stages.attest import Signatures, Target
+from pipeline.stages.parcel import tags_of
 from pipeline.stages.provenance import Sources, builder_version, check_publishable
-from pipeline.stages.push import tags_of
 from pipeline.stages.sbom import BuiltImage
 from pipeline.stages.sign import GpgSignatures, SigningSettings
 from pipeline.tasks.config import PROJECT
@@ -26,6 +26,8 @@ from pipeline.tasks.results import (
 
 if TYPE_CHECKING:
     from pipeline.stages.plan import ImagePlan
+
+T = TypeVar("T")
 
 _DEFAULT_OUTPUT: Final = "oci"
 
@@ -78,7 +80,7 @@ def settings() -> SigningSettings:
     command = tuple(getattr(declared, "command", ()))
     key = file("key")
     return SigningSettings(
-        identity=text("identity"),
+        identity=text("identity") or _registry("prefix", ""),
         key=key,
         password_command=tuple(getattr(declared, "password_command", ())),
         command=() if get_var("key") or setting("key") else command,
@@ -136,16 +138,28 @@ def built(plan: ImagePlan) -> BuiltImage | None:
     )
 
 
-def _tags(plan: ImagePlan) -> tuple[str, ...]:
-    """Return further tags that the image has now, and may lose to the next release."""
-    moving = getattr(getattr(PROJECT.declaration, "push", None), "tags", ())
-    releases = [p.release for p in PROJECT.plan.images.values() if p.name == plan.name]
-    return tags_of(plan.release, dict.fromkeys(releases), moving)
+def _registry(name: str, otherwise: T) -> T:
+    """Return a setting of the declaration's table `[registry]`, which says what is pushed."""
+    value: T = getattr(getattr(PROJECT.declaration, "registry", None), name, otherwise)
+    return value
 
 
-def references_of(plan: ImagePlan) -> tuple[str, ...]:
-    """Return the names that an image is going to be pulled by; its platforms have no others."""
-    return settings().references(plan.reference, _tags(plan))
+def index_references(plans: tuple[ImagePlan, ...]) -> tuple[str, ...]:
+    """Return the names that an index is going to be pulled by, moving tags among them."""
+    plan = plans[0]
+    releases = [p[0].release for p in PROJECT.plan.references().values() if p[0].name == plan.name]
+    tags = tags_of(plan.release, releases, tuple(_registry("moving_tags", ())))
+    return settings().references(plan.reference, tags)
+
+
+def image_references(plan: ImagePlan) -> tuple[str, ...]:
+    """Return the names that an image for one platform is going to be pulled by: its index's.
+
+    And its own, if platforms get tags of their own.
+    """
+    own = image_reference(plan) if _registry("platform_tags", otherwise=False) else plan.reference
+    plans = PROJECT.plan.references()[plan.reference]
+    return tuple(dict.fromkeys((*index_references(plans), *settings().references(own, ()))))
 
 
 def image_target(plan: ImagePlan, *, references: tuple[str, ...] = ()) -> Target | None:

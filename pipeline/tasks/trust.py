@@ -46,10 +46,11 @@ from pipeline.tasks.signing import (
     beside_output,
     built,
     gpg_signatures,
+    image_references,
     image_target,
+    index_references,
     index_target,
     lookaside,
-    references_of,
     settings,
     signatures,
     sources,
@@ -333,11 +334,11 @@ def _index_statements(plans: tuple[ImagePlan, ...]) -> tuple[Blob, ...] | None:
 
 
 def _named_image(plan: ImagePlan) -> Target | None:
-    return image_target(plan, references=references_of(plan))
+    return image_target(plan, references=image_references(plan))
 
 
 def _named_index(plans: tuple[ImagePlan, ...]) -> Target | None:
-    return index_target(plans, references=references_of(plans[0]))
+    return index_target(plans, references=index_references(plans))
 
 
 def _check_settings() -> None:

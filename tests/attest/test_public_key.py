@@ -64,7 +64,7 @@ def _ed25519(key: PrivateKey, data: bytes) -> bytes:
         (lambda: ec.generate_private_key(ec.SECP256R1()), _ecdsa),
         (lambda: ec.generate_private_key(ec.SECP384R1()), _ecdsa),
         (ed25519.Ed25519PrivateKey.generate, _ed25519),
-        (lambda: rsa.generate_private_key(65537, 2048), _rsa),
+        (lambda: rsa.generate_private_key(65537, 1024), _rsa),
     ],
     ids=["p-256", "p-384", "ed25519", "rsa"],
 )

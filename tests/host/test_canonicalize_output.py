@@ -137,9 +137,15 @@ def stage(target: Path, name: str | None, content: bytes) -> None:
 
 
 def test_a_layout_appears_at_once(tmp_path: Path) -> None:
-    """Readable to everybody, as other tools make it."""
+    """Readable to everybody, whatever the umask, as other tools make it."""
     target = tmp_path / "layout"
-    stage(target, "a", b"1")
+    mask = os.umask(0o077)
+    try:
+        stage(target, "a", b"1")
+    finally:
+        os.umask(mask)
+    modes = {path.is_dir(): path.stat().st_mode & 0o7777 for path in target.rglob("*")}
+    assert modes == {True: 0o755, False: 0o644}
     assert names(tmp_path) == {"layout"}
     assert names(target) == {"blobs", "index.json", "oci-layout"}
     assert target.stat().st_mode & 0o7777 == 0o755

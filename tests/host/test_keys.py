@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import stat
 import subprocess
@@ -10,10 +11,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from pipeline.attest import encrypted_key
 from pipeline.attest.encrypted_key import decrypt_key
 from pipeline.host.keys import main
-from pipeline.host.signer import KeySigner, KeySource, PasswordSource
-from tests.attest import vectors_cosign as cosign
+from pipeline.host.signer import KeySigner, KeySource, PasswordSource, public_key_of
 from tests.host.test_signer import KEY, pem
 
 if TYPE_CHECKING:
@@ -22,9 +23,15 @@ if TYPE_CHECKING:
 PASSWORD = "correct horse battery staple"
 
 
+def _quickly(password: bytes, salt: bytes, cost: int) -> bytes:
+    """Stand in for scrypt, which is slow on purpose; tests/attest has the real one."""
+    return hashlib.sha256(b"%d" % cost + salt + password).digest()
+
+
 @pytest.fixture(autouse=True)
 def password(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COSIGN_PASSWORD", PASSWORD)
+    monkeypatch.setattr(encrypted_key, "_derive", _quickly)
 
 
 @pytest.mark.parametrize("kind", ["ecdsa", "ed25519", "rsa"])
@@ -56,10 +63,9 @@ def test_a_key_that_exists_can_be_encrypted(tmp_path: Path) -> None:
 def test_the_public_key_can_be_printed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("COSIGN_PASSWORD", cosign.PASSWORD.decode())
-    monkeypatch.setenv("SOME_KEY", cosign.PRIVATE_KEY.decode())
+    monkeypatch.setenv("SOME_KEY", pem(KEY).decode())
     assert main(["public", "env://SOME_KEY"]) == 0
-    assert capsys.readouterr().out.encode() == cosign.PUBLIC_KEY
+    assert capsys.readouterr().out.encode() == public_key_of(KEY).to_pem()
 
 
 def test_without_a_password_and_a_terminal_it_says_what_to_do(

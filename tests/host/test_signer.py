@@ -69,7 +69,7 @@ def signer(path: Path, password: PasswordSource = NO_PASSWORD) -> KeySigner:
         KEY,
         ec.derive_private_key(7, ec.SECP384R1()),
         ed25519.Ed25519PrivateKey.generate(),
-        rsa.generate_private_key(65537, 2048),
+        rsa.generate_private_key(65537, 1024),
     ],
     ids=["p-256", "p-384", "ed25519", "rsa"],
 )

@@ -14,6 +14,7 @@ import pytest
 from pipeline.canonicalize import main
 from tests.foreign import COMPRESS, DATABASE, DATABASES, EPOCH, SAME, content, members, named
 from tests.programs import require_program, require_root
+from tests.tasks.project import embedded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -307,3 +308,21 @@ def test_umoci_takes_it(images: Path, tmp_path: Path) -> None:
     assert (tmp_path / "root/etc/motd").read_text() == "hello\n"
     assert (tmp_path / "root" / SPARSE).stat().st_size == SPARSE_SIZE
     assert int((tmp_path / "root" / DATABASE).stat().st_mtime) == EPOCH
+
+
+# ---------------------------------------------------------------- our own
+
+
+def test_our_own_images_do_not_change(tmp_path: Path) -> None:
+    """What this project builds is canonical: every index and manifest, at its release's epoch."""
+    project = embedded(tmp_path / "project")
+    project.build()
+    lock = json.loads((project.path / "images.lock.json").read_bytes())
+    digests = project.digests()
+    assert len(digests) > 10
+    for name in digests:
+        release = name.partition(":")[2].partition("-")[0]
+        epoch = str(lock["releases"][release]["source_date_epoch"])
+        arguments = ["oci", f"{project.output}:{name}", "--output", f"{tmp_path}/out"]
+        assert main([*arguments, "--source-date-epoch", epoch]) == 0
+    assert project.digests(tmp_path / "out") == digests

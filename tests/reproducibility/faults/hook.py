@@ -73,7 +73,9 @@ def write_project(folder: Path, names: tuple[str, ...]) -> Path:
     folder.mkdir(parents=True)
     path = folder / "images.toml"
     path.write_text(declaration(names))
-    (folder / "dodo.py").write_text("from pipeline.tasks.graph import *\n")
+    (folder / "dodo.py").write_text(
+        "from pipeline.tasks.build import *\nfrom pipeline.tasks.config import DOIT_CONFIG\n"
+    )
     subprocess.run(
         [sys.executable, "-m", "doit", "update"],
         cwd=folder,

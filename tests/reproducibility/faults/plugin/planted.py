@@ -4,11 +4,12 @@ An image `fault-NAME` has the fault NAME; every other image is built as always. 
 not told which image it works for, the file `/fault/NAME` in the state layer tells.
 """
 
-# ruff: noqa: DTZ005, DTZ006, PLC0415, PTH208, S311, PLW0603
+# ruff: noqa: PLC0415, PTH208
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
 from __future__ import annotations
 
 import ctypes
-import datetime
+import datetime as dt
 import gzip
 import hashlib
 import json
@@ -43,7 +44,7 @@ WORDS = ["Zebra", "apple", "Tuna", "zinc", "sun", "Uniform", "šokk", "ice", "Ir
 
 
 def clock() -> str:
-    return f"built at {datetime.datetime.now(datetime.UTC):%Y-%m-%dT%H:%M:%SZ}\n"
+    return f"built at {dt.datetime.now(dt.UTC):%Y-%m-%dT%H:%M:%SZ}\n"
 
 
 def time_zone() -> str:
@@ -398,7 +399,7 @@ def key_order(data: bytes) -> bytes:
 
 def created(data: bytes) -> bytes:
     d = json.loads(data)
-    d["created"] = f"{datetime.datetime.now(datetime.UTC):%Y-%m-%d}T00:00:00Z"
+    d["created"] = f"{dt.datetime.now(dt.UTC):%Y-%m-%d}T00:00:00Z"
     return json.dumps(d, sort_keys=True, separators=(",", ":")).encode()
 
 
