@@ -43,6 +43,8 @@ MAX_LINES: Final = 20_000
 """Lines that are compared one by one; of longer texts only what differs at its ends is told."""
 _MAX_ALIGNED: Final = 2000
 _EXAMPLES: Final = 3
+_MAX_LINE: Final = 20_000
+_AROUND: Final = 200
 
 _CAUSES: Final = {
     Word.BUILD_PATH: (Cause.PATH, "a path of the build"),
@@ -200,6 +202,10 @@ class _Comparer:
 
     def _explain(self, x: str, y: str) -> bool:
         """Explain a pair of lines by their words, all of them or not at all."""
+        if max(len(x), len(y)) > _MAX_LINE:
+            x, y = _around_difference(x, y)
+            if max(len(x), len(y)) > _MAX_LINE:
+                return False
         tokens_a, tokens_b = tokenise(x, self._hints.a), tokenise(y, self._hints.b)
         causes = explain_tokens(tokens_a, tokens_b)
         if causes is None:
@@ -220,6 +226,16 @@ class _Comparer:
 
 
 _SEPARATORS: Final = str.maketrans(dict.fromkeys(",;:|=()[]{}<>\"'", " "))
+
+
+def _around_difference(x: str, y: str) -> tuple[str, str]:
+    """Cut two long lines to what differs and a little around it."""
+    limit = min(len(x), len(y))
+    start = next((i for i in range(limit) if x[i] != y[i]), limit)
+    rest = limit - start
+    end = next((i for i in range(rest) if x[-1 - i] != y[-1 - i]), rest)
+    start, end = max(start - _AROUND, 0), max(end - _AROUND, 0)
+    return x[start : len(x) - end], y[start : len(y) - end]
 
 
 def _words(line: str) -> list[str]:

@@ -37,8 +37,10 @@ if TYPE_CHECKING:
 
     from reproducibility.patterns import Hints
 
-MAX_CONTENT: Final = 64 << 20
+MAX_CONTENT: Final = 16 << 20
 """Bytes of a file that are looked into as a whole."""
+_MAX_DATABASE: Final = 128 << 20
+"""Likewise of a database."""
 _WINDOW: Final = 32 << 10
 _MAX_DEPTH: Final = 4
 _TEXT_HEAD: Final = 64 << 10
@@ -55,9 +57,15 @@ class Context:
 
 def compare_files(a: Path, b: Path, context: Context) -> tuple[Found, ...]:
     """Compare two files that are known to differ; of large ones only the first difference."""
-    if max(a.stat().st_size, b.stat().st_size) <= MAX_CONTENT:
+    limit = _MAX_DATABASE if _is_database(a) and _is_database(b) else MAX_CONTENT
+    if max(a.stat().st_size, b.stat().st_size) <= limit:
         return compare_content(a.read_bytes(), b.read_bytes(), context)
     return _compare_large(a, b, context)
+
+
+def _is_database(path: Path) -> bool:
+    with path.open("rb") as f:
+        return f.read(len(compare_sqlite.MAGIC)) == compare_sqlite.MAGIC
 
 
 def compare_content(a: bytes, b: bytes, context: Context, *, depth: int = 0) -> tuple[Found, ...]:

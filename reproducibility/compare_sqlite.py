@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 MAGIC: Final = b"SQLite format 3\0"
 MAX_ROWS: Final = 500
 """Rows that are listed one by one."""
-_MAX_READ: Final = 500_000
+_MAX_READ: Final = 200_000
 _STEPS: Final = 200_000_000
 _STEPS_PER_CALL: Final = 100_000
 _NO_NAMES: Final[Callable[[str], bool]] = lambda _: False  # noqa: E731

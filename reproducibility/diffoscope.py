@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import contextlib
 import itertools
-import json
 import os
 import shutil
 import signal
@@ -29,6 +28,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from reproducibility.diffoscope_report import lines_by_file, read_report
 from reproducibility.excerpt import limit_lines
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ _BATCH: Final = 8
 _MAX_WORKERS: Final = 4
 _MAX_FILE: Final = 16 << 20
 """Bytes of a file that diffoscope is shown; the built-in excerpt has to do for larger ones."""
-_MAX_JSON_DEPTH: Final = 50
 _STDERR_SHOWN: Final = 160
 _VERSION_TIMEOUT: Final = 10
 _IDENTICAL, _DIFFERENT = 0, 1
@@ -197,7 +196,7 @@ class _Session:
         run = self._run(batch, name)
         outcome.artifacts += run.artifacts
         if not run.failure:
-            outcome.lines += _lines_by_file(run.document)
+            outcome.lines += lines_by_file(run.document)
         elif len(batch) == 1:
             outcome.failures.append(run.failure)
         else:
@@ -292,7 +291,7 @@ class _Session:
         if status == _IDENTICAL:
             return _Run(document=None, failure="")
         if status == _DIFFERENT and _written(view) <= self._settings.max_output:
-            document = _read_json(report)
+            document = read_report(report)
             if document is not None:
                 return _Run(document=document, failure="")
         last = (stderr.strip().splitlines() or ["no message"])[-1][:_STDERR_SHOWN]
@@ -331,58 +330,6 @@ def _end_group(process: subprocess.Popen[bytes]) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
-
-
-def _read_json(path: Path) -> Mapping[str, object] | None:
-    try:
-        value = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
-        return None
-    return value if isinstance(value, dict) and value.get("source1") else None
-
-
-def _lines_by_file(document: Mapping[str, object] | None) -> Iterator[tuple[str, list[str]]]:
-    """Take the differences of single files out of the tree of a report."""
-    if document is None:
-        return
-    waiting = [(document, 0)]
-    while waiting:
-        node, depth = waiting.pop()
-        if depth > _MAX_JSON_DEPTH:
-            continue
-        source = node.get("source1")
-        children = [child for child in _details(node) if isinstance(child, dict)]
-        is_file = isinstance(source, str) and not any(
-            str(child.get("source1", "")).startswith(f"{source}/") for child in children
-        )
-        if isinstance(source, str) and source.startswith("A/") and is_file:
-            lines = list(_flatten(node, 0))
-            if lines:
-                yield source.removeprefix("A/"), lines
-        else:
-            waiting.extend((child, depth + 1) for child in reversed(children))
-
-
-def _details(node: Mapping[str, object]) -> Sequence[object]:
-    details = node.get("details")
-    return details if isinstance(details, list) else ()
-
-
-def _flatten(node: Mapping[str, object], depth: int) -> Iterator[str]:
-    """Yield the lines of a file's difference, what is inside it after its own."""
-    if depth > _MAX_JSON_DEPTH:
-        return
-    if depth:
-        yield f"@@ {node.get('source1')} @@"
-    comments = node.get("comments")
-    if isinstance(comments, list) and not depth:
-        yield from (f"# {comment}" for comment in comments if isinstance(comment, str))
-    diff = node.get("unified_diff")
-    if isinstance(diff, str):
-        yield from diff.splitlines()
-    for child in _details(node):
-        if isinstance(child, dict):
-            yield from _flatten(child, depth + 1)
 
 
 def tool_version(settings: Diffoscope | None) -> tuple[str, ...]:

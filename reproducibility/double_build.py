@@ -72,7 +72,12 @@ class Builder:
         self._logs = logs
         self._timeout = timeout
         self._say = say
-        self._stage = Stage(work=work, isolation=machine.isolation, hidden=_existing(project))
+        self._stage = Stage(
+            work=work,
+            isolation=machine.isolation,
+            hidden=_existing(project),
+            public=_public(work, *(Path(i.path) for i in machine.interpreters)),
+        )
         self.count = 0
 
     def prepare(self) -> None:
@@ -244,6 +249,15 @@ def _share(source: Path, target: Path) -> None:
 def _existing(project: Project) -> tuple[Path, ...]:
     paths = (project.output, project.store.root)
     return tuple(path.absolute() for path in paths if path.is_dir())
+
+
+def _public(*needed: Path) -> Path | None:
+    """Return a directory that everybody may enter and that holds nothing that is needed."""
+    paths = [path for each in needed for path in (each.absolute(), each.resolve())]
+    for name in ("/media", "/mnt", "/srv", "/opt"):
+        if Path(name).is_dir() and not any(path.is_relative_to(name) for path in paths):
+            return Path(name)
+    return None
 
 
 def _first_part(project: Project) -> tuple[str, ...]:

@@ -75,16 +75,20 @@ class LayerView:
 
     def hash_blob(self) -> None:
         """Check the digest of the blob, without reading what is in it."""
-        if self._blob is None and self._facts is None and isinstance(self.layer, TarLayer):
-            try:
-                digest, size = self.layer.blob_digest()
-            except (PipelineError, OSError) as e:
-                self.problems.append(f"{self.layer.name}: {e}")
-                self._blob = ("", 0)
-                return
-            self._blob = (str(digest), size)
-            if self.claimed and str(digest) != self.claimed:
-                self.problems.append(f"{self.layer.name}: got digest {digest}, want {self.claimed}")
+        layer = self.layer
+        if self._blob is not None or self._facts is not None:
+            return
+        if not isinstance(layer, (TarLayer, BlobLayer)):
+            return
+        try:
+            digest, size = layer.blob_digest()
+        except (PipelineError, OSError) as e:
+            self.problems.append(f"{layer.name}: {e}")
+            self._blob = ("", 0)
+            return
+        self._blob = (str(digest), size)
+        if self.claimed and str(digest) != self.claimed:
+            self.problems.append(f"{layer.name}: got digest {digest}, want {self.claimed}")
 
     @property
     def facts(self) -> LayerFacts:

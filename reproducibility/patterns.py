@@ -65,7 +65,7 @@ _KINDS: Final[tuple[tuple[Word, str], ...]] = (
     ),
     (Word.HEX, r"(?<![0-9a-zA-Z])(?:[0-9a-f]{32,}|[0-9A-F]{32,})(?![0-9a-zA-Z])"),
     (Word.PATH, rf"(?:(?<![\w./])|(?<=-[A-Za-z]))/(?:{_PATH_CHARACTER}+/)*{_PATH_CHARACTER}+"),
-    (Word.IDENTITY, r"(?<![\w.@-])[\w.+-]+@[\w][\w.-]*"),
+    (Word.IDENTITY, r"(?<![\w.@+-])[\w.+-]+@[\w][\w.-]*"),
     (Word.PROCESS, r"(?i:\bpid\b\W{0,2}\d+)"),
     (Word.TEMPORARY, r"(?<!\w)(?i:tmp)[._-]?[a-zA-Z0-9_]{6,12}(?!\w)"),
     (Word.DECIMAL, r"(?<![\d.,])\d+[.,]\d+(?![\d.,])"),

@@ -83,6 +83,9 @@ class Stage:
     isolation: Isolation
     hidden: tuple[Path, ...]
     """Directories of the first build that nobody shall see."""
+    public: Path | None
+    """A directory that everybody may enter and that nothing here needs: disorderfs reaches files
+    as the user who asks for them, who may not come through to the working directory."""
 
     def root(self, recipe: Recipe) -> Path:
         """Return the directory that the build sees."""
@@ -169,9 +172,12 @@ def _disorder(order: str, stage: Stage, under: Path, root: Path) -> str:
         "reversed": "--reverse-dirents=yes",
         "shuffled": "--shuffle-dirents=yes --reverse-dirents=no",
     }[order]
-    # -s: one thread, so that it does not take process ids whenever it is busy
     users = "yes" if stage.isolation is Isolation.ROOT else "no"
-    return f"disorderfs -s --quiet --multi-user={users} {options} {_q(under)} {_q(root)}"
+    mount = ""
+    if stage.public is not None:
+        mount, under = f"mount --bind {_q(under)} {_q(stage.public)}; ", stage.public
+    # -s: one thread, so that it does not take process ids whenever it is busy
+    return f"{mount}disorderfs -s --quiet --multi-user={users} {options} {_q(under)} {_q(root)}"
 
 
 def _command(recipe: Recipe, order: Order, tasks: Sequence[str], stage: Stage) -> str:

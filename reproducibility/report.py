@@ -43,6 +43,13 @@ _FORMS: Final[dict[str, Callable[[Report], bytes]]] = {
 }
 
 
+def clear_artifacts(folder: Path) -> None:
+    """Remove what diffoscope wrote into a report's folder for an earlier report."""
+    for path in sorted((folder / ARTIFACTS).glob("diffoscope-*")):
+        if path.suffix in (".html", ".json"):
+            path.unlink()
+
+
 def write_report(report: Report, folder: Path) -> tuple[Path, ...]:
     """Write every form into a folder; return the files, the page for people first."""
     folder.mkdir(parents=True, exist_ok=True)

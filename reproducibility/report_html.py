@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 
 from reproducibility.causes import MEANING, REMEDY
 from reproducibility.markup import Markup, escape, join, tag
-from reproducibility.report_tree import ComparisonTree, cause_badge
+from reproducibility.report_parts import cause_badge
+from reproducibility.report_tree import ComparisonTree
 from reproducibility.summary import (
     MARKS,
     VERDICTS,

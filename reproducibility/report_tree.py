@@ -6,55 +6,49 @@ cut at `MAX_ITEMS`; the JSON report has all of them.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from reproducibility.causes import MEANING
 from reproducibility.findings import Level, Place, State
 from reproducibility.markup import Markup, join, tag
+from reproducibility.report_parts import (
+    MAX_ITEMS,
+    anchor,
+    badge,
+    blob_text,
+    cause_badge,
+    class_of,
+    count_text,
+    details,
+    evidence_list,
+    excerpt_block,
+    facts_list,
+    ignored_badge,
+    layer_text,
+    more_note,
+    package_badges,
+    search_text,
+    sides_table,
+    sides_values,
+)
 from reproducibility.summary import (
-    STATES,
-    counted,
     download_size,
     group,
 )
-from reproducibility.wording import plural, short_digest, size_text
+from reproducibility.wording import plural, size_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
-    from reproducibility.causes import Cause
     from reproducibility.findings import (
-        Blob,
         Comparison,
         Difference,
-        FileResult,
         ImageResult,
         LayerResult,
-        LayerSide,
         PlatformResult,
         Step,
     )
     from reproducibility.summary import Group
-
-MAX_ITEMS: Final = 400
-"""Items of one list on the page."""
-_MAX_PACKAGES: Final = 2
-
-
-def anchor(place: Place) -> str:
-    """Return an id for a place."""
-    text = f"{place.image}/{place.platform}/{place.layer}/{place.path}"
-    return "at-" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}" for c in text)
-
-
-def badge(state: State) -> Markup:
-    """Show a state."""
-    return tag("span", STATES[state], class_=f"badge state-{state.value}")
-
-
-def cause_badge(cause: Cause) -> Markup:
-    """Show a cause, its meaning on hover."""
-    return tag("span", cause.value, class_="badge", title=MEANING[cause])
 
 
 class ComparisonTree:
@@ -84,7 +78,7 @@ class ComparisonTree:
             parts.append(self._all_groups(self._of(image.name, "", "")))
         single = len(image.platforms) == 1
         parts += [self._platform(image, platform, is_open=single) for platform in image.platforms]
-        return _details(
+        return details(
             (
                 tag("span", image.name or "root file system", class_="summary-name"),
                 badge(image.state),
@@ -111,7 +105,7 @@ class ComparisonTree:
         sizes = [download_size(platform, side) for side in ("a", "b")]
         size = " | ".join("?" if s is None else size_text(s) for s in sizes)
         count = sum(len(found.differences) for found in self._below(image, platform))
-        return _details(
+        return details(
             (
                 tag("span", platform.platform or "files", class_="summary-name"),
                 badge(platform.state),
@@ -135,36 +129,36 @@ class ComparisonTree:
 
     def _document(self, name: str, step: Step, groups: Sequence[Group]) -> Markup:
         facts = [
-            ("A", _blob_text(step.a)),
-            ("B", _blob_text(step.b)),
+            ("A", blob_text(step.a)),
+            ("B", blob_text(step.b)),
         ]
         follows = step.state is State.DIFFERENT and not groups
         note = "differs only because what it refers to differs" if follows else ""
-        return _details(
+        return details(
             (
                 tag("span", name, class_="summary-name"),
                 badge(step.state),
-                tag("span", note or _count_text(groups), class_="soft"),
+                tag("span", note or count_text(groups), class_="soft"),
             ),
-            (_facts(facts), self._all_groups(groups)),
+            (facts_list(facts), self._all_groups(groups)),
         )
 
     def _layer(self, image: ImageResult, platform: PlatformResult, layer: LayerResult) -> Markup:
         groups = self._of(image.name, platform.platform, layer.name)
         parts: list[str] = []
         if layer.a or layer.b:
-            parts.append(_sides_table(layer.a, layer.b))
+            parts.append(sides_table(layer.a, layer.b))
         if layer.reported_in:
             parts.append(tag("p", f"The same pair of layers is reported in {layer.reported_in}."))
         content = [found for found in groups if found.level is Level.CONTENT]
         other = [found for found in groups if found.level is not Level.CONTENT]
         parts.append(self._all_groups(other))
         parts.append(self._contents(content))
-        return _details(
+        return details(
             (
                 tag("span", layer.name, class_="summary-name"),
                 badge(layer.state),
-                tag("span", _layer_text(layer, groups), class_="soft"),
+                tag("span", layer_text(layer, groups), class_="soft"),
             ),
             parts,
             is_open=bool(groups),
@@ -183,16 +177,16 @@ class ComparisonTree:
         count = len(found.differences)
         is_entry = found.level is Level.ENTRY
         what = plural(count, "entry", "entries") if is_entry else plural(count, "difference")
-        return _details(
+        return details(
             (
                 cause_badge(found.cause),
                 tag("span", what, class_="summary-name"),
-                _ignored(found.differences),
+                ignored_badge(found.differences),
             ),
             (
                 tag("p", MEANING[found.cause].capitalize() + ".", class_="soft"),
                 tag("ul", *items, class_="diffs"),
-                _more(len(found.differences)),
+                more_note(len(found.differences)),
             ),
             is_open=is_open and len(found.differences) <= 10,  # noqa: PLR2004
         )
@@ -205,9 +199,9 @@ class ComparisonTree:
         if d.package:
             parts.append(Markup(" ") + tag("span", d.package, class_="badge"))
         if d.a or d.b:
-            parts.append(_values(d.a, d.b))
-        parts.append(_evidence(d))
-        return tag("li", *parts, data_text=_search_text(d), class_=_class_of(d))
+            parts.append(sides_values(d.a, d.b))
+        parts.append(evidence_list(d))
+        return tag("li", *parts, data_text=search_text(d), class_=class_of(d))
 
     def _contents(self, groups: Sequence[Group]) -> Markup:
         """Show content file by file."""
@@ -217,7 +211,7 @@ class ComparisonTree:
                 by_path.setdefault(d.place.path, []).append(d)
         paths = sorted(by_path, key=str.encode)
         shown = [self._file(by_path[path]) for path in paths[:MAX_ITEMS]]
-        return join((*shown, _more(len(paths))))
+        return join((*shown, more_note(len(paths))))
 
     def _file(self, differences: Sequence[Difference]) -> Markup:
         first = differences[0]
@@ -229,19 +223,19 @@ class ComparisonTree:
         ]
         parts: list[str] = []
         if file is not None:
-            parts.append(_facts((("A", _blob_text(file.a)), ("B", _blob_text(file.b)))))
-        parts += [tag("ul", *items, class_="diffs"), _more(len(differences))]
+            parts.append(facts_list((("A", blob_text(file.a)), ("B", blob_text(file.b)))))
+        parts += [tag("ul", *items, class_="diffs"), more_note(len(differences))]
         if file is not None and file.excerpt:
-            parts.append(_excerpt(file))
-        words = " ".join(map(_search_text, differences[:MAX_ITEMS]))
-        return _details(
+            parts.append(excerpt_block(file))
+        words = " ".join(map(search_text, differences[:MAX_ITEMS]))
+        return details(
             (
                 tag("code", first.place.path, class_="summary-name"),
                 *map(cause_badge, causes),
-                *_packages(differences),
+                *package_badges(differences),
             ),
             parts,
-            class_=_class_of(first),
+            class_=class_of(first),
             data_text=words,
             id_=anchor(first.place),
         )
@@ -253,153 +247,5 @@ class ComparisonTree:
             parts += [" ", tag("code", d.inside)]
         if d.package and d.package != owner:
             parts += [" ", tag("span", d.package, class_="badge")]
-        parts += [_values(d.a, d.b) if d.a or d.b else "", _evidence(d)]
+        parts += [sides_values(d.a, d.b) if d.a or d.b else "", evidence_list(d)]
         return tag("li", *parts)
-
-
-# ---------------------------------------------------------------- small pieces
-
-
-def _packages(differences: Iterable[Difference]) -> list[Markup]:
-    names = sorted({d.package for d in differences if d.package})
-    if len(names) > _MAX_PACKAGES:
-        names = [plural(len(names), "package")]
-    return [tag("span", name, class_="badge") for name in names]
-
-
-def _details(
-    summary: Iterable[str],
-    parts: Iterable[str],
-    *,
-    is_open: bool = False,
-    class_: str | None = None,
-    data_text: str | None = None,
-    id_: str | None = None,
-) -> Markup:
-    return tag(
-        "details",
-        tag("summary", *summary),
-        tag("div", *parts, class_="body"),
-        class_=class_,
-        data_text=data_text,
-        id_=id_,
-        open=is_open,
-    )
-
-
-def _facts(facts: Iterable[tuple[str, str]]) -> Markup:
-    items = [join((tag("dt", name), tag("dd", value))) for name, value in facts if value]
-    return tag("dl", *items, class_="facts")
-
-
-def _blob_text(blob: Blob | None) -> Markup:
-    if blob is None:
-        return Markup("")
-    return join(
-        (
-            tag("code", short_digest(blob.digest), title=blob.digest),
-            f" {size_text(blob.size)} {blob.media_type}",
-        )
-    )
-
-
-def _sides_table(a: LayerSide | None, b: LayerSide | None) -> Markup:
-    left, right = _side_facts(a), _side_facts(b)
-    rows = [
-        tag(
-            "tr",
-            tag("th", name, scope="row"),
-            tag("td", left.get(name, "absent"), data_label="A"),
-            tag("td", right.get(name, "absent"), data_label="B"),
-        )
-        for name in left or right
-    ]
-    head = tag("tr", tag("td", ""), tag("th", "A", scope="col"), tag("th", "B", scope="col"))
-    table = tag("table", tag("thead", head), tag("tbody", *rows), class_="stack")
-    return tag("div", table, class_="scroll")
-
-
-def _side_facts(side: LayerSide | None) -> dict[str, str]:
-    if side is None:
-        return {}
-    return {
-        "diff_id": tag("code", short_digest(side.diff_id) or "unknown", title=side.diff_id),
-        "digest": tag("code", short_digest(side.digest) or "none", title=side.digest),
-        "size": size_text(side.size) if side.size >= 0 else "unknown",
-        "tar": size_text(side.tar_size) if side.tar_size >= 0 else "not read",
-        "compression": side.compression or "not read",
-        "entries": f"{side.entries:,}" if side.entries >= 0 else "not read",
-    }
-
-
-def _layer_text(layer: LayerResult, groups: Sequence[Group]) -> str:
-    parts = [_count_text(groups)] if groups else []
-    if layer.same_entries > 0:
-        parts.append(f"{plural(layer.same_entries, 'entry', 'entries')} equal")
-    if layer.a and layer.a.size >= 0:
-        parts.append(size_text(layer.a.size))
-    return ", ".join(filter(None, parts))
-
-
-def _count_text(groups: Iterable[Group]) -> str:
-    count = sum(len(found.differences) for found in groups)
-    return plural(count, "difference") if count else ""
-
-
-def _values(a: str, b: str) -> Markup:
-    return tag(
-        "div",
-        *(
-            tag("div", tag("b", side), value or tag("i", "nothing"), class_="side-value")
-            for side, value in (("A", a), ("B", b))
-        ),
-        class_="sides",
-    )
-
-
-def _evidence(d: Difference) -> Markup:
-    lines = list(d.evidence)
-    if d.also_in:
-        lines.append(f"also in {'; '.join(d.also_in)}")
-    return (
-        tag("ul", *(tag("li", line) for line in lines), class_="evidence") if lines else Markup("")
-    )
-
-
-def _search_text(d: Difference) -> str:
-    return f"{d.cause.value} {d.place.path} {d.inside} {d.package} {d.a} {d.b}"
-
-
-def _class_of(d: Difference) -> str | None:
-    return "ignored" if d.ignored else None
-
-
-def _ignored(differences: Sequence[Difference]) -> Markup:
-    return Markup("") if counted(differences) else tag("span", "not counted", class_="badge")
-
-
-def _more(count: int) -> Markup:
-    if count <= MAX_ITEMS:
-        return Markup("")
-    return tag("p", f"{count - MAX_ITEMS:,} more are in report.json.", class_="soft")
-
-
-_LINE_CLASSES: Final[Mapping[str, str]] = {"+": "add", "-": "del", "@": "hunk", "#": "hunk"}
-
-
-def _excerpt(file: FileResult) -> Markup:
-    lines = [tag("span", line or " ", class_=_LINE_CLASSES.get(line[:1])) for line in file.excerpt]
-    by = f"Excerpt by {file.excerpt_by}" + (", cut" if file.truncated else "")
-    return join(
-        (
-            tag("p", by, class_="soft"),
-            tag(
-                "pre",
-                tag("code", *lines),
-                class_="excerpt",
-                tabindex="0",
-                role="region",
-                aria_label=f"{by}: {file.place.path}",
-            ),
-        )
-    )

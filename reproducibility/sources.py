@@ -25,8 +25,9 @@ from pipeline.errors import ConfigurationError, PipelineError
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import Digest
 from reproducibility.archives import Archive
+from reproducibility.directory_layer import DirectoryLayer
 from reproducibility.documents import LayoutImages, images_of_docker_archive, images_of_layout
-from reproducibility.layers import DirectoryLayer, TarLayer
+from reproducibility.layers import TarLayer
 from reproducibility.model import Image, PlatformImage
 from reproducibility.tarstream import TarStream
 

@@ -221,7 +221,7 @@ def level_matrix(comparison: Comparison) -> Matrix:
                 )
             )
     return Matrix(
-        title="Where it differs",
+        title="Where it differs" if counts else "Level by level",
         corner="Image",
         columns=tuple(name for _, name in _LEVELS),
         rows=tuple(rows),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import itertools
 import json
@@ -20,7 +21,9 @@ import pytest
 from pipeline.host.joined_layout import JoinedLayout
 from pipeline.host.layout import Layout
 from pipeline.host.registry import Registry
-from pipeline.stages.push import Target, push
+from pipeline.stages.parcel import Target
+from pipeline.stages.push import push
+from reproducibility.commands.trust import add_parser
 from tests.programs import OPTIONAL, require_program
 
 if TYPE_CHECKING:
@@ -255,6 +258,15 @@ def copy_manifest(source: Repository, wanted: str | Digest, target: Repository, 
         data = source.blob(descriptor, max_length=1 << 30)
         target.put_blob(descriptor, lambda data=data: BytesIO(data))  # type: ignore[misc]
     target.put_manifest(manifest, tag=tag)
+
+
+def trust_command(*arguments: str) -> int:
+    """Run `python -m reproducibility trust` in this process; its exit status."""
+    parser = argparse.ArgumentParser()
+    add_parser(parser.add_subparsers())
+    options = parser.parse_args(["trust", *arguments])
+    status: int = options.run(options)
+    return status
 
 
 def write_policy(path: Path, host: str, *requirements: dict[str, object]) -> Path:

@@ -7,6 +7,7 @@ depends on who builds, or when.
 from __future__ import annotations
 
 import hashlib
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 TOOL: Final = "pkgbase-oci"
 """Named in the documents, with the output format as its version: other versions of the program
 that write the same format write the same documents."""
+
+
+_URL_RE: Final = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,6 +110,11 @@ class Sbom:
     """Lowest first."""
     packages: tuple[SbomPackage, ...]
     """Sorted by name."""
+
+
+def is_url(text: str) -> bool:
+    """Say whether both formats take a text as a URL."""
+    return _URL_RE.fullmatch(text) is not None
 
 
 def content_uuid(document: Mapping[str, object]) -> str:

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from pipeline.attest.sbom import TOOL, content_uuid
+from pipeline.attest.sbom import TOOL, content_uuid, is_url
 from pipeline.formats import canonical_json
 
 if TYPE_CHECKING:
@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from pipeline.attest.sbom import Sbom, SbomFile, SbomPackage
 
 MEDIA_TYPE: Final = "application/vnd.cyclonedx+json"
-
-_URL_STARTS: Final = ("https://", "http://")
 
 
 def to_cyclonedx(sbom: Sbom) -> bytes:
@@ -99,7 +97,7 @@ def _package(package: SbomPackage) -> dict[str, object]:
     references = [
         {"type": kind, "url": url}
         for kind, url in (("distribution", package.download), ("website", package.homepage))
-        if url.startswith(_URL_STARTS)
+        if is_url(url)
     ]
     d: dict[str, object] = {
         "type": "library",

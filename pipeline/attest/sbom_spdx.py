@@ -19,7 +19,7 @@ import hashlib
 import re
 from typing import TYPE_CHECKING, Final
 
-from pipeline.attest.sbom import TOOL, content_uuid
+from pipeline.attest.sbom import TOOL, content_uuid, is_url
 from pipeline.formats import canonical_json
 
 if TYPE_CHECKING:
@@ -34,7 +34,6 @@ _DOCUMENT: Final = "SPDXRef-DOCUMENT"
 _IMAGE: Final = "SPDXRef-Image"
 _NONE: Final = "NOASSERTION"
 _UNFIT_RE: Final = re.compile("[^A-Za-z0-9.-]")
-_URI_RE: Final = re.compile(r"https?://[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=%-]+")
 
 
 def to_spdx(sbom: Sbom) -> bytes:
@@ -139,7 +138,7 @@ def _package(package: SbomPackage) -> dict[str, object]:
         "name": package.name,
         "versionInfo": package.version,
         "supplier": f"Organization: {package.maintainer}" if package.maintainer else _NONE,
-        "downloadLocation": package.download if _URI_RE.fullmatch(package.download) else _NONE,
+        "downloadLocation": package.download if is_url(package.download) else _NONE,
         "licenseConcluded": _NONE,
         "licenseDeclared": package.license.expression if package.license else _NONE,
         "copyrightText": _NONE,
@@ -149,7 +148,7 @@ def _package(package: SbomPackage) -> dict[str, object]:
         "checksums": [{"algorithm": "SHA256", "checksumValue": package.digest.hex}],
         "externalRefs": [_purl(package.purl)],
     }
-    if _URI_RE.fullmatch(package.homepage):
+    if is_url(package.homepage):
         d["homepage"] = package.homepage
     return {**d, **_analysis(package.files)}
 

@@ -260,6 +260,7 @@ _owner = functools.lru_cache(maxsize=256)(_text)
 """The same few users and groups, member after member."""
 
 
+@functools.lru_cache(maxsize=1024)
 def _number(raw: bytes, what: str) -> int:
     if raw[0] & 0x80:
         value = int.from_bytes(raw, "big", signed=False) & ((1 << (8 * len(raw) - 1)) - 1)

@@ -38,7 +38,8 @@ if TYPE_CHECKING:
 STAGE: Final = "attest"
 SIGNATURE_STAGE: Final = "signature"
 
-_TITLE: Final = "org.opencontainers.image.title"
+TITLE: Final = "org.opencontainers.image.title"
+"""On a layer of an artifact: the name of its file."""
 _SHORT: Final[Mapping[str, str]] = {
     PredicateType.SPDX: "spdx",
     PredicateType.CYCLONEDX: "cyclonedx",
@@ -129,7 +130,7 @@ class Content:
             media_type=self.media_type,
             digest=self.blob.digest,
             size=self.blob.size,
-            annotations={_TITLE: self.title} if self.title else {},
+            annotations={TITLE: self.title} if self.title else {},
         )
 
 

@@ -18,12 +18,14 @@ import pipeline
 from pipeline.attest.provenance import Definition, Resource, provenance_statement
 from pipeline.attest.purl import freebsd_purl
 from pipeline.attest.statement import Subject
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, LayoutError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
+from pipeline.formats.fields import get_as
 from pipeline.host.store import Blob, Record
 from pipeline.host.toolchain import code_digest, encoder_version
-from pipeline.stages.attest import Content, put_artifact
+from pipeline.oci.descriptor import Descriptor, get_descriptors, string_map
+from pipeline.stages.attest import TITLE, Content, put_artifact
 from pipeline.stages.image import FORMAT_LABEL
 from pipeline.stages.sbom import download_url, public_url
 
@@ -330,6 +332,46 @@ def lock_document(
             TARGET_LABEL: build_target,
         },
         store=store,
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LockArtifact:
+    """What a lock artifact says of itself; the files are its blobs."""
+
+    build_target: str
+    """`release:architecture:image` or `release:image`."""
+    format_number: int
+    subject: Digest
+    declaration: Descriptor
+    lock: Descriptor
+
+
+def parse_lock_artifact(raw: bytes) -> LockArtifact:
+    """Read the manifest of a lock artifact; the inverse of `lock_document`.
+
+    Raises:
+        LayoutError: it is none.
+    """
+    d = canonical_json.loads_object(raw, error=LayoutError)
+    kind = d.get("artifactType")
+    if kind != LOCK_TYPE:
+        raise LayoutError(f"got {kind!r}, want {LOCK_TYPE}", context="artifactType")
+    annotations = string_map(d, "annotations")
+    layers = {layer.annotations.get(TITLE): layer for layer in get_descriptors(d, "layers")}
+    missing = [name for name in (DECLARATION_NAME, LOCKFILE_NAME) if name not in layers]
+    missing += [label for label in (FORMAT_LABEL, TARGET_LABEL) if label not in annotations]
+    if missing:
+        raise LayoutError(f"{missing[0]!r} is missing", context="lock artifact")
+    number = annotations[FORMAT_LABEL]
+    if not number.isascii() or not number.isdigit():
+        raise LayoutError(f"got format {number[:20]!r}, want a number", context="annotations")
+    return LockArtifact(
+        build_target=annotations[TARGET_LABEL],
+        format_number=int(number),
+        subject=get_as(d, dict, Descriptor.from_dict, "subject", error=LayoutError).digest,
+        declaration=layers[DECLARATION_NAME],
+        lock=layers[LOCKFILE_NAME],
     )
 
 

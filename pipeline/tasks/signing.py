@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
@@ -10,6 +11,7 @@ from doit import get_var
 
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.signer import setting
+from pipeline.host.store import copy_file, hash_file
 from pipeline.stages.attest import Signatures, Target
 from pipeline.stages.parcel import tags_of
 from pipeline.stages.provenance import Sources, builder_version, check_publishable
@@ -25,6 +27,9 @@ from pipeline.tasks.results import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from pipeline.host.store import Blob
     from pipeline.stages.plan import ImagePlan
 
 T = TypeVar("T")
@@ -188,3 +193,37 @@ def index_target(
         references=references,
         epoch=plans[0].epoch,
     )
+
+
+# ---------------------------------------------------------------- files
+
+
+def export_path(folder: str, target: Target, ending: str) -> Path:
+    """Return where a document about an image goes as a file."""
+    return beside_output(folder) / (target.name.replace("/", "-").replace(":", "-") + ending)
+
+
+def is_exported(files: Mapping[Path, Blob]) -> bool:
+    """Say whether files are there with the content of blobs."""
+    return all(path.is_file() and hash_file(path) == b.digest for path, b in files.items())
+
+
+def export(files: Mapping[Path, Blob]) -> None:
+    """Write blobs of the store to files."""
+    for path, blob in files.items():
+        copy_file(PROJECT.store.path(blob.digest), path)
+
+
+class Removal:
+    """Removes outputs; a class so that doit can say what it does."""
+
+    def __init__(self, folder: str) -> None:
+        self._folder = folder
+
+    def __str__(self) -> str:
+        return f"<remove {beside_output(self._folder)}"
+
+    def __call__(self, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
+        """Remove them."""
+        if not dryrun:
+            shutil.rmtree(beside_output(self._folder), ignore_errors=True)

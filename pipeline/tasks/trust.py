@@ -20,7 +20,6 @@ import shutil
 from typing import TYPE_CHECKING, TypeVar
 
 from pipeline.errors import ConfigurationError, PipelineError
-from pipeline.host.store import copy_file, hash_file
 from pipeline.stages.attest import attest, is_published, publish, recall_attestations
 from pipeline.stages.provenance import (
     ProvenanceResult,
@@ -42,14 +41,17 @@ from pipeline.stages.sign import (
 from pipeline.tasks.config import PROJECT
 from pipeline.tasks.results import image_plans, packages_of
 from pipeline.tasks.signing import (
+    Removal,
     attest_layout,
-    beside_output,
     built,
+    export,
+    export_path,
     gpg_signatures,
     image_references,
     image_target,
     index_references,
     index_target,
+    is_exported,
     lookaside,
     settings,
     signatures,
@@ -58,7 +60,7 @@ from pipeline.tasks.signing import (
 from pipeline.tasks.state import Task, Work, cached, run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
     from pipeline.host.store import Blob
@@ -66,33 +68,6 @@ if TYPE_CHECKING:
     from pipeline.stages.plan import ImagePlan
 
 T = TypeVar("T")
-
-
-def _export_path(folder: str, target: Target, ending: str) -> Path:
-    return beside_output(folder) / (target.name.replace("/", "-").replace(":", "-") + ending)
-
-
-def _is_exported(files: Mapping[Path, Blob]) -> bool:
-    return all(path.is_file() and hash_file(path) == b.digest for path, b in files.items())
-
-
-def _export(files: Mapping[Path, Blob]) -> None:
-    for path, blob in files.items():
-        copy_file(PROJECT.store.path(blob.digest), path)
-
-
-class _Removal:
-    """Removes outputs; a class so that doit can say what it does."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def __str__(self) -> str:
-        return f"<remove {beside_output(self._folder)}"
-
-    def __call__(self, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
-        if not dryrun:
-            shutil.rmtree(beside_output(self._folder), ignore_errors=True)
 
 
 # ---------------------------------------------------------------- sbom
@@ -103,7 +78,7 @@ def task_sbom() -> Iterator[Task]:
     yield {
         "name": None,
         "doc": "Say what is in images, as SPDX and CycloneDX (sbom:RELEASE:ARCH:IMAGE)",
-        "clean": [(_Removal("sbom"),)],
+        "clean": [(Removal("sbom"),)],
     }
     for name, plan in image_plans().items():
         yield cached(
@@ -116,8 +91,8 @@ def task_sbom() -> Iterator[Task]:
 
 def _sbom_files(target: Target, result: SbomResult) -> dict[Path, Blob]:
     return {
-        _export_path("sbom", target, ".spdx.json"): result.spdx,
-        _export_path("sbom", target, ".cdx.json"): result.cyclonedx,
+        export_path("sbom", target, ".spdx.json"): result.spdx,
+        export_path("sbom", target, ".cdx.json"): result.cyclonedx,
     }
 
 
@@ -136,7 +111,7 @@ def _sbom_work(plan: ImagePlan) -> Work:
         if target is None or result is None:
             return False
         documents = sbom_documents(target, result, store=PROJECT.store)
-        return is_published(documents, layout=attest_layout()) and _is_exported(
+        return is_published(documents, layout=attest_layout()) and is_exported(
             _sbom_files(target, result)
         )
 
@@ -152,7 +127,7 @@ def _sbom_work(plan: ImagePlan) -> Work:
             suspicious=suspicious,
         )
         publish(sbom_documents(target, result, store=PROJECT.store), layout=attest_layout())
-        _export(_sbom_files(target, result))
+        export(_sbom_files(target, result))
 
     return Work(inputs=inputs, is_done=is_done, run=make)
 
@@ -165,7 +140,7 @@ def task_provenance() -> Iterator[Task]:
     yield {
         "name": None,
         "doc": "Say how images came about; attach their lock (provenance:RELEASE[:ARCH]:IMAGE)",
-        "clean": [(_Removal("provenance"),)],
+        "clean": [(Removal("provenance"),)],
     }
     if not image_plans():
         return
@@ -228,8 +203,8 @@ def _lock_document(target: Target, build_target: str) -> Document:
 
 def _provenance_files(target: Target, result: ProvenanceResult) -> dict[Path, Blob]:
     return {
-        _export_path("provenance", target, ".definition.json"): result.definition,
-        _export_path("provenance", target, ".provenance.json"): result.statement,
+        export_path("provenance", target, ".definition.json"): result.definition,
+        export_path("provenance", target, ".provenance.json"): result.statement,
     }
 
 
@@ -247,7 +222,7 @@ def _provenance_work(
         if target is None or result is None:
             return False
         documents = [_lock_document(target, build_target)]
-        return is_published(documents, layout=attest_layout()) and _is_exported(
+        return is_published(documents, layout=attest_layout()) and is_exported(
             _provenance_files(target, result)
         )
 
@@ -256,7 +231,7 @@ def _provenance_work(
         assert target is not None, "an image is built before its provenance"
         assert result is not None
         publish([_lock_document(target, build_target)], layout=attest_layout())
-        _export(_provenance_files(target, result))
+        export(_provenance_files(target, result))
 
     return Work(
         inputs=_calmly(inputs, otherwise=None), is_done=_calmly(is_done, otherwise=False), run=make
@@ -284,7 +259,7 @@ def task_sign() -> Iterator[Task]:
     yield {
         "name": None,
         "doc": "Sign images, indexes and the statements about them (sign:RELEASE[:ARCH]:IMAGE)",
-        "clean": [(_Removal("lookaside"),), (_Removal("attest"),)],
+        "clean": [(Removal("lookaside"),), (Removal("attest"),)],
     }
     if not image_plans():
         return

@@ -13,7 +13,7 @@ from reproducibility.causes import Cause
 from reproducibility.compare import Options, compare
 from reproducibility.diffoscope import Diffoscope, tool_version
 from reproducibility.findings import Report
-from reproducibility.report import ARTIFACTS, render_json, write_report
+from reproducibility.report import ARTIFACTS, clear_artifacts, render_json, write_report
 from reproducibility.report_terminal import print_report
 
 if TYPE_CHECKING:
@@ -100,6 +100,9 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.no_diffoscope:
         settings = Diffoscope(program=arguments.diffoscope, timeout=arguments.diffoscope_timeout)
     folder: Path | None = arguments.report
+    if folder is not None:
+        clear_artifacts(folder)
+    progress = _progress(quiet=arguments.quiet)
     comparison = compare(
         arguments.a,
         arguments.b,
@@ -109,9 +112,10 @@ def run(arguments: argparse.Namespace) -> int:
             flatten=arguments.flatten,
             diffoscope=settings,
             artifacts=folder / ARTIFACTS if folder else None,
-            progress=_progress(quiet=arguments.quiet),
+            progress=progress,
         ),
     )
+    progress("")
     if not arguments.timings:
         comparison = replace(comparison, timings=())
     report = Report(

@@ -89,6 +89,14 @@ def test_dependencies_are_purls() -> None:
     assert set(edges[image]) >= {prog, lib, both, "freebsd@15.0"}
 
 
+@pytest.mark.parametrize("url", ["none", "https://a b", "javascript:x", "https://e.org/\n"])
+def test_what_is_no_url_is_left_out(url: str) -> None:
+    """A blank in it would break the schema's iri-reference."""
+    text = to_cyclonedx(sbom(packages=(package("x", homepage=url, download=url),))).decode()
+    assert VALIDATOR.validate_str(text) is None
+    assert "externalReferences" not in text
+
+
 def test_a_name_that_is_no_text_is_escaped() -> None:
     (odd,) = component("picked")["components"]
     assert odd["name"] == "/etc/odd \\xff name"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -303,3 +304,29 @@ def test_distances() -> None:
         "1 d 1 h",
         "1 y 97 d",
     ]
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "a+" * 100_000,
+        "/a" * 100_000,
+        "1." * 100_000,
+        "Jan " * 50_000,
+        "x@" * 100_000,
+        "f" * 200_000,
+    ],
+)
+def test_hostile_lines_take_bounded_time(line: str) -> None:
+    """No pattern looks at a long line again and again."""
+    start = time.monotonic()
+    text(line, line + "!")
+    text(line[:19_000], line[:19_000].replace(line[0], "\n", 1))
+    text(f"{line} at 2026-11-24", f"{line} at 2026-11-25")
+    assert time.monotonic() - start < 2
+
+
+def test_long_line_is_looked_at_where_it_differs() -> None:
+    """One line of a minified file."""
+    a = "{" + '"k":1,' * 50_000 + '"at":"2026-11-24T00:00:00Z"' + ',"k":1' * 50_000 + "}"
+    assert causes(a, a.replace("2026-11-24T00:00:00Z", "2026-11-24T00:00:09Z")) == [Cause.CLOCK]

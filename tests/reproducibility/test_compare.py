@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from fixtures.localdb.small import installed
+from pipeline.pkg.localdb import build_localdb
 from reproducibility.causes import Cause
 from reproducibility.compare import Options, compare
 from reproducibility.findings import Agreement, Comparison, Level, State, Verdict
+from reproducibility.patterns import Hints, Surroundings
 from tests.reproducibility.layouts import (
     EPOCH,
     LayoutWriter,
@@ -50,6 +53,7 @@ def diff(a: object, b: object, **options: Any) -> Comparison:
 
 def diff_items(tmp_path: Path, a: Sequence[Item], b: Sequence[Item], **options: Any) -> Comparison:
     """Compare two images of one layer each."""
+    tmp_path.mkdir(exist_ok=True)
     x = make_layout(tmp_path / "a", make_tar(a))
     y = make_layout(tmp_path / "b", make_tar(b))
     return diff(x, y, **options)
@@ -571,3 +575,72 @@ def test_comparison_is_deterministic(tmp_path: Path) -> None:
     """But for the timings."""
     a, b = two_platforms(tmp_path / "a"), two_platforms(tmp_path / "b", motd="hi\n")
     assert replace(diff(a, b), timings=()) == replace(diff(a, b), timings=())
+
+
+# ---------------------------------------------------------------- what is known of the image
+
+
+def _database(*, comment: str = "c") -> bytes:
+    record = {"sum": "1$" + "0" * 64, "uname": "root", "gname": "wheel", "perm": "0644"}
+    package = installed("FreeBSD-x", comment=comment, files={"/etc/motd": record})
+    return build_localdb([package], schema=42, source_date_epoch=1)
+
+
+def test_owning_package_is_told(tmp_path: Path) -> None:
+    """From the image's own database, even if that is in a layer that does not differ."""
+    state = make_tar([file("var/db/pkg/local.sqlite", _database())])
+    a = make_layout(tmp_path / "a", make_tar(BASE), state)
+    changed = [i.but(mode=0o600) if i.path in ("etc/motd", "etc/rc") else i for i in BASE]
+    b = make_layout(tmp_path / "b", make_tar(changed), state)
+    c = diff(a, b)
+    assert {d.place.path: d.package for d in c.differences} == {
+        "etc/motd": "FreeBSD-x",
+        "etc/rc": "",
+    }
+
+
+def test_rows_of_the_database_name_their_package(tmp_path: Path) -> None:
+    """The row's package, not the database's."""
+    a = [file("var/db/pkg/local.sqlite", _database(comment="one"))]
+    b = [file("var/db/pkg/local.sqlite", _database(comment="two"))]
+    (d,) = diff_items(tmp_path, a, b).differences
+    assert (d.cause, d.package, d.inside) == (Cause.DATABASE_ROW, "FreeBSD-x", "packages")
+
+
+def test_damaged_database_tells_nothing_and_hides_nothing(tmp_path: Path) -> None:
+    """Owners are a help, not a need."""
+    a = [file("var/db/pkg/local.sqlite", b"SQLite format 3\0 nonsense"), file("x", "1\n")]
+    b = [a[0], file("x", "2\n")]
+    assert causes(diff_items(tmp_path, a, b)) == [("content", "unknown", "x")]
+
+
+def test_listing_of_files_in_another_order(tmp_path: Path) -> None:
+    """Names that are in the image speak for a directory's order, not for a hash table's."""
+    names = [file(f"share/{name}") for name in ("one", "two", "three", "four", "five")]
+    a = [*names, file("list", "two\nfive\none\nfour\nthree\n")]
+    b = [*names, file("list", "five\ntwo\nfour\none\nthree\n")]
+    assert causes(diff_items(tmp_path, a, b)) == [("content", "order", "list")]
+    renamed = [i.but(path=i.path.replace("share", "lib") + "-") for i in names]
+    x, y = [*renamed, a[-1]], [*renamed, b[-1]]
+    found = causes(diff_items(tmp_path / "again", x, y))
+    assert found == [("content", "hash-order", "list")]
+
+
+def test_hints_of_a_build(tmp_path: Path) -> None:
+    """What the audit knows of both builds makes short paths certain."""
+    a, b = [file("x", "dir=/b1 host=alpha\n")], [file("x", "dir=/b2 host=omega\n")]
+    hints = Hints(
+        a=Surroundings(paths=("/b1",), identities=("alpha",)),
+        b=Surroundings(paths=("/b2",), identities=("omega",)),
+    )
+    found = causes(diff_items(tmp_path, a, b, hints=hints))
+    assert {cause for _, cause, _ in found} == {"path-in-content", "identity-in-content"}
+
+
+def test_removed_and_replaced_directories(tmp_path: Path) -> None:
+    """A file over a directory takes what was below it; a directory over a file does not."""
+    lower = [folder("d"), file("d/x"), folder("e"), file("e/y"), file("f")]
+    upper = [file("d", "now a file"), folder("e"), file(".wh.f"), file("missing/.wh.nothing")]
+    a = make_layout(tmp_path / "a", make_tar(lower), make_tar(upper))
+    b = make_layout(tmp_path / "b", make_tar([file("d", "now a file"), folder("e"), file("e/y")]))
+    assert diff(a, b, flatten=True).verdict is Verdict.REPRODUCIBLE

@@ -33,9 +33,9 @@ from reproducibility.report import render_json, write_report
 from reproducibility.report_html import render_html
 from reproducibility.report_junit import render_junit
 from reproducibility.report_markdown import escape_markdown, render_markdown
+from reproducibility.report_parts import MAX_ITEMS
 from reproducibility.report_sarif import render_sarif
 from reproducibility.report_terminal import print_report
-from reproducibility.report_tree import MAX_ITEMS
 from reproducibility.summary import count_causes, headline, level_matrix
 from reproducibility.wording import plural, size_text
 from tests.elsewhere import ROOT, run_elsewhere

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.errors import ConfigurationError, FormatError
+from reproducibility.directory_layer import DirectoryLayer
 from reproducibility.entries import Kind
 from reproducibility.entry_table import EntryTable, Scratch
-from reproducibility.layers import DirectoryLayer
 from reproducibility.sources import SourceKind, SourceName, open_source
 from tests.reproducibility.layouts import (
     LayoutWriter,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import json
 import shutil
 from dataclasses import dataclass
@@ -24,12 +23,11 @@ from pipeline.oci.platform import Platform
 from pipeline.oci.reference import Reference
 from pipeline.stages.attest import Signatures, Target, attest, publish
 from pipeline.stages.sign import GpgSignatures, sign, sign_with_gpg
-from reproducibility.commands.trust import add_parser
 from reproducibility.trust import Keys, Row, find_statements, judge
 from reproducibility.trust_evidence import PairSource, gather
 from reproducibility.trust_snippets import Trust, snippets
 from tests.attest.signers import TestSigner
-from tests.trust_tools import GpgKey, gpg_home, make_gpg_key
+from tests.trust_tools import GpgKey, gpg_home, make_gpg_key, trust_command
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -90,7 +88,7 @@ class Pair:
         """Run the command; its status and JSON."""
         (self.folder / "key.pub").write_bytes(SIGNER.public_key.to_pem())
         (self.folder / "key.gpg").write_bytes(self.gpg.export())
-        status = command(
+        status = trust_command(
             *(f"oci:{self.folder / 'oci'}:{NAME}", "--json", str(self.folder / "t.json")),
             *arguments,
         )
@@ -103,14 +101,6 @@ class Pair:
             *("--as", IDENTITY, *arguments),
         )
         return status, {row["client"]: row["signed"] for row in result["clients"]}
-
-
-def command(*arguments: str) -> int:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    options = parser.parse_args(["trust", *arguments])
-    status: int = options.run(options)
-    return status
 
 
 @pytest.fixture(scope="module")
@@ -399,7 +389,7 @@ def test_the_command_writes_snippets(pair: Pair, tmp_path: Path) -> None:
 )
 def test_misuse_is_said_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(PipelineError, match=message):
-        command(*arguments)
+        trust_command(*arguments)
 
 
 def test_a_name_without_a_tag_is_latest(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:

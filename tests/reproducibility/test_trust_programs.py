@@ -14,7 +14,6 @@ from pipeline.attest.simple_signing import lookaside_directory
 from pipeline.formats import canonical_json
 from pipeline.host.keys import main as keys_main
 from pipeline.host.registry_manifest import Manifest
-from reproducibility.__main__ import main
 from tests.programs import require_program
 from tests.registry_programs import docker_registry, podman
 from tests.tasks.project import embedded
@@ -32,6 +31,7 @@ from tests.trust_tools import (
     sigstore_requirement,
     trixie,
     trixie_podman,
+    trust_command,
     write_policy,
     write_registries,
 )
@@ -334,12 +334,10 @@ def test_cosign_verifies_the_signature_under_the_tag(case: tuple[str, Case, bool
 
 def trust(case: Case, result: Path) -> int:
     registries = write_registries(case.folder / "registries.d", case.published.host, case.lookaside)
-    return main(
-        [
-            *("trust", case.reference, "--registries-d", str(registries)),
-            *("--gpg-key", str(case.gpg_key), "--key", str(case.public_key)),
-            *("--json", str(result)),
-        ]
+    return trust_command(
+        *(case.reference, "--registries-d", str(registries)),
+        *("--gpg-key", str(case.gpg_key), "--key", str(case.public_key)),
+        *("--json", str(result)),
     )
 
 
@@ -500,9 +498,9 @@ def test_skopeo_signs_with_a_key_of_ours(published: Published, tmp_path: Path) -
         f"docker://{target}",
     )
     assert said.status == 0, said.text
-    arguments = ["trust", target, "--key", str(published.public_key), "--json"]
-    main([*arguments, str(tmp_path / "t.json")])
-    rows = json.loads((tmp_path / "t.json").read_bytes())["clients"]
+    result = tmp_path / "t.json"
+    trust_command(target, "--key", str(published.public_key), "--json", str(result))
+    rows = json.loads(result.read_bytes())["clients"]
     signed = {row["client"]: row["signed"] for row in rows}
     assert signed == {
         "podman, sigstore": True,
@@ -514,16 +512,12 @@ def test_skopeo_signs_with_a_key_of_ours(published: Published, tmp_path: Path) -
 
 def test_settings_that_trust_writes_make_skopeo_enforce(image: Case, tmp_path: Path) -> None:
     """The files are used as they are, below another root."""
-    assert (
-        main(
-            [
-                *("trust", image.reference, "--lookaside", str(image.lookaside)),
-                *("--gpg-key", str(image.gpg_key), "--key", str(image.public_key)),
-                *("--snippets", str(tmp_path / "s"), "--lookaside-url", image.lookaside.as_uri()),
-            ]
-        )
-        == 0
+    status = trust_command(
+        *(image.reference, "--lookaside", str(image.lookaside)),
+        *("--gpg-key", str(image.gpg_key), "--key", str(image.public_key)),
+        *("--snippets", str(tmp_path / "s"), "--lookaside-url", image.lookaside.as_uri()),
     )
+    assert status == 0
     for system, root in (("linux", "etc/containers"), ("freebsd", "usr/local/etc/containers")):
         base = tmp_path / "s" / system / root
         policy = base / "policy.json"

@@ -12,7 +12,7 @@ import pytest
 from pipeline.attest.provenance import Run, reproducible_part
 from pipeline.attest.statement import Statement
 from pipeline.declaration import parse_declaration
-from pipeline.errors import ConfigurationError
+from pipeline.errors import ConfigurationError, LayoutError
 from pipeline.formats.digest import Digest
 from pipeline.formats.mtree import parse_spec
 from pipeline.pkg.lockfile import Lock
@@ -23,6 +23,7 @@ from pipeline.stages.provenance import (
     builder_version,
     check_publishable,
     lock_document,
+    parse_lock_artifact,
     provenance_inputs,
     recall_provenance,
     write_index_provenance,
@@ -231,6 +232,52 @@ def test_an_image_can_be_rebuilt_from_what_travels_with_it(
         Workshop.embedded(tmp_path / "store"), plan=make_plan(declaration, lock)
     ).build(manifest["annotations"]["org.pkgbase-oci.target"])
     assert rebuilt.manifest == image.manifest
+
+
+def test_the_artifact_says_what_it_is(workshop: Workshop) -> None:
+    image = workshop.build("15.0:amd64:static")
+    document = lock_document(
+        image_target(image),
+        str(image.plan),
+        sources(workshop),
+        format_number=1,
+        store=workshop.store,
+    )
+    artifact = parse_lock_artifact(workshop.store.read(document.manifest.digest))
+    assert artifact.build_target == "15.0:amd64:static"
+    assert artifact.format_number == 1
+    assert artifact.subject == image.manifest.digest
+    assert workshop.store.read(artifact.declaration.digest) == workshop.raw_declaration
+    assert workshop.store.read(artifact.lock.digest) == workshop.raw_lock
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"artifactType": "application/spdx+json"}, "want application/vnd.pkgbase-oci.lock"),
+        ({"layers": []}, "'images.toml' is missing"),
+        ({"annotations": {}}, "'org.pkgbase-oci.format' is missing"),
+        (
+            {"annotations": {"org.pkgbase-oci.format": "x", "org.pkgbase-oci.target": "y"}},
+            "want a number",
+        ),
+        ({"subject": None}, "subject"),
+    ],
+)
+def test_what_is_no_lock_artifact_is_refused(
+    workshop: Workshop, change: dict[str, object], message: str
+) -> None:
+    image = workshop.build("15.0:amd64:static")
+    document = lock_document(
+        image_target(image),
+        str(image.plan),
+        sources(workshop),
+        format_number=1,
+        store=workshop.store,
+    )
+    manifest = json.loads(workshop.store.read(document.manifest.digest))
+    with pytest.raises(LayoutError, match=message):
+        parse_lock_artifact(json.dumps({**manifest, **change}).encode())
 
 
 def test_it_is_the_same_whoever_attaches_it(workshop: Workshop, tmp_path: Path) -> None:

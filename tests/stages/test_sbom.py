@@ -24,14 +24,13 @@ from pipeline.stages.content import ContentSource
 from pipeline.stages.sbom import (
     BuiltImage,
     SbomResult,
-    file_sums,
-    needed_packages,
     public_url,
     recall_sbom,
     sbom_documents,
     sbom_inputs,
     write_sbom,
 )
+from pipeline.stages.sbom_reader import file_sums, needed_packages
 from tests.built_images import Workshop, image_target
 
 if TYPE_CHECKING:

@@ -61,8 +61,8 @@ class Found:
     @property
     def cause(self) -> str:
         """The cause that the audit gives, the right one if it is among several."""
-        right = [cause for cause in self.causes if cause in self.fault.causes]
-        return (right or list(self.causes) or [""])[0]
+        right: list[str] = [cause for cause in self.causes if cause in self.fault.causes]
+        return (right or [*self.causes, ""])[0]
 
     @property
     def is_right(self) -> bool:

@@ -19,7 +19,6 @@ import platform
 import random
 import socket
 import struct
-import sys
 import tempfile
 import threading
 import time
@@ -139,7 +138,7 @@ def python_version() -> str:
 
 
 def terminal() -> str:
-    return f"colours = {'yes' if sys.stdout.isatty() or sys.__stdout__.isatty() else 'no'}\n"
+    return f"colours = {'yes' if os.isatty(1) else 'no'}\n"
 
 
 def kernel() -> str:
@@ -346,7 +345,8 @@ class TarOwner:
                 raw[start + 265 : start + 297] = self._name.ljust(32, b"\0")
                 raw[start + 148 : start + 156] = b"        "
                 raw[start + 148 : start + 156] = b"%06o\0 " % sum(raw[start : start + 512])
-        return self._sink.write(bytes(raw))
+        self._sink.write(bytes(raw))
+        return len(data)
 
 
 class GzipHeader:
