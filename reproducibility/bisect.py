@@ -2,7 +2,7 @@
 
 Everything that can be held is held, and the smallest part of the graph that differs is built again
 and again, with fewer and fewer variations let go: first all, then halves of what is left. One
-guilty variation among 24 takes about six builds.
+guilty variation among 24 takes at most ten builds.
 
 1. Two builds with everything held, and a third when somebody has been found guilty. What differs
    between them differs on every run: no variation is to blame, but chance (random names, a race),

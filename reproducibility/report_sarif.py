@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 from pipeline.formats import canonical_json
 from reproducibility.causes import MEANING, REMEDY, Cause
+from reproducibility.findings import FORMAT
 from reproducibility.summary import where_text
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ def _run(comparison: Comparison, report: Report) -> dict[str, object]:
         "tool": {
             "driver": {
                 "name": "pkgbase-oci reproducibility",
+                "version": f"report format {FORMAT}",
                 "informationUri": "https://reproducible-builds.org/",
                 "rules": [_rule(cause) for cause in _RULES],
             }

@@ -23,7 +23,7 @@ from pipeline.attest.sbom import TOOL, content_uuid, is_url
 from pipeline.formats import canonical_json
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from pipeline.attest.license import License
     from pipeline.attest.sbom import Sbom, SbomFile, SbomLayer, SbomPackage
@@ -42,11 +42,6 @@ def to_spdx(sbom: Sbom) -> bytes:
     name = f"{sbom.name}-{_fit(sbom.tag)}-{sbom.architecture}"
     namespace = f"https://spdx.org/spdxdocs/{name}-{content_uuid(document)}"
     return canonical_json.dumps({**document, "documentNamespace": namespace})
-
-
-def spdx_predicate(document: bytes) -> Mapping[str, object]:
-    """Return a document as the predicate of a statement."""
-    return canonical_json.loads_object(document)
 
 
 def _document(sbom: Sbom) -> dict[str, object]:

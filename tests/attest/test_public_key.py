@@ -102,3 +102,5 @@ def test_sha512_is_not_what_cosign_verifies() -> None:
 def test_what_is_no_such_key_is_refused(data: bytes) -> None:
     with pytest.raises(FormatError):
         PublicKey.parse(data)
+    with pytest.raises(FormatError):
+        PublicKey(data)

@@ -50,7 +50,15 @@ class Browser:
             [driver, "--port=0"], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
         )
         self._opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
-        self._url = f"http://127.0.0.1:{self._port()}"
+        self._session = ""
+        try:
+            self._url = f"http://127.0.0.1:{self._port()}"
+            self._session = self._start(chromium)
+        except BaseException:
+            self._end()
+            raise
+
+    def _start(self, chromium: str) -> str:
         options = {
             "binary": chromium,
             "args": [*_FLAGS, f"--user-data-dir={self._profile.name}"],
@@ -61,7 +69,7 @@ class Browser:
             "goog:loggingPrefs": {"browser": "ALL", "performance": "ALL"},
         }
         session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": capabilities}})
-        self._session = f"/session/{session['sessionId']}"
+        return f"/session/{session['sessionId']}"
 
     def _port(self) -> int:
         assert self._driver.stdout is not None
@@ -76,6 +84,9 @@ class Browser:
     def __exit__(self, *_: object) -> None:
         with contextlib.suppress(OSError):
             self._call("DELETE", self._session, None)
+        self._end()
+
+    def _end(self) -> None:
         self._driver.terminate()
         self._driver.wait()
         if self._driver.stdout is not None:

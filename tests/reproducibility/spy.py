@@ -107,7 +107,9 @@ def _file_system() -> str:
     for line in os.fsdecode(Path("/proc/self/mounts").read_bytes()).splitlines():
         _, place, kind, *_ = line.split(" ")
         path = place.encode("latin-1", "replace").decode("unicode_escape", "replace")
-        if kind == "tmpfs" and (path.endswith(("/under", "/site")) or path == str(Path.cwd().parent)):
+        if kind == "tmpfs" and (
+            path.endswith(("/under", "/site")) or path == str(Path.cwd().parent)
+        ):
             return "tmpfs"
     return "disk"
 

@@ -1,0 +1,204 @@
+"""A build in a place of its own: what it can see, what is kept, what is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from reproducibility.choices import apply, choose_round
+from reproducibility.machine import Ability, Isolation
+from reproducibility.outcomes import dependencies, differing, frontier, needs
+from tests.reproducibility import spy
+from tests.reproducibility.laboratory import Laboratory, laboratory
+from tests.tasks.project import ROOT
+
+TASKS = ("image:15.0:amd64:static",)
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
+    return laboratory(tmp_path_factory.mktemp("double"))
+
+
+def processes_with(text: str) -> list[str]:
+    """Return the command lines that mention something."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
+        except OSError:
+            continue
+        if text in line:
+            found.append(line)
+    return found
+
+
+def mounts_below(folder: Path) -> list[str]:
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [line for line in lines if str(folder) in line]
+
+
+def test_a_build_sees_code_lock_declaration_and_archives(lab: Laboratory) -> None:
+    files = spy.seen(lab.builder.build("files", lab.held, TASKS))["files"]
+    archives = {package.digest.hex for _, _, package in lab.project.plan.packages()}
+    stored = {name for name in files if name.startswith("project/build/store/blobs/")}
+    assert {name.rpartition("/")[2] for name in stored} == archives
+    assert {name for name in files if name.startswith("project/")} - stored == {
+        "project/dodo.py",
+        "project/images.toml",
+        "project/images.lock.json",
+    }
+    rest = {name for name in files if not name.startswith("project/")}
+    code = {f"code/{p.relative_to(ROOT)}" for p in (ROOT / "pipeline").rglob("*.py")}
+    assert rest == code
+
+
+def test_namespaces_hide_network_processes_and_the_first_build(lab: Laboratory) -> None:
+    if lab.machine.isolation is Isolation.NONE:
+        pytest.skip(f"no namespaces here: {lab.machine.why_not(Ability.NAMESPACES)}")
+    observed = spy.seen(lab.builder.build("hidden", lab.held, TASKS))
+    assert set(observed["interfaces"]) <= {"lo"}
+    assert observed["processes"] < 8
+    text = (lab.logs / "hidden" / "build.sh").read_text()
+    for path in (lab.project.output, lab.project.store.root):
+        assert path.is_dir()
+        assert f"mount -t tmpfs -o size=4k tmpfs {path}" in text
+
+
+def test_the_environment_is_what_the_recipe_says(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SECRET_OF_THE_FIRST_BUILD", "x")
+    observed = spy.seen(lab.builder.build("environment", lab.held, TASKS))
+    assert observed["environment"] == ["LOGNAME", "USER"]
+
+
+def test_own_umask_does_not_reach_the_build(lab: Laboratory) -> None:
+    before = os.umask(0o077)
+    try:
+        choices = [c for c in choose_round(lab.variations, 0) if c.variation == "user"]
+        recipe = apply(lab.held, (c.setting for c in choices))
+        assert spy.seen(lab.builder.build("umask", recipe, TASKS))["umask"] == 0o022
+    finally:
+        os.umask(before)
+
+
+def test_archives_of_the_store_are_out_of_reach(lab: Laboratory) -> None:
+    """A build gets copies: what it does to them never happens to the store."""
+    digest = next(iter(lab.project.plan.packages()))[2].digest
+    copy = lab.work / "archives" / digest.hex
+    assert copy.read_bytes() == lab.project.store.read(digest)
+    assert not copy.samefile(lab.project.store.path(digest))
+
+
+def test_failure_is_a_result_with_its_last_words(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, then="echo said; echo 'no space left' >&2; exit 7")
+    build = lab.builder.build("fails", lab.held, TASKS)
+    assert build.failure == "exit status 7: no space left"
+    assert build.outcomes == {}
+    assert (tmp_path / "logs/fails/stdout").read_text() == "said\n"
+    assert (tmp_path / "logs/fails/stderr").read_text() == "no space left\n"
+
+
+def test_a_build_that_hangs_is_ended_with_everything_it_started(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path, then="sleep 4711 & sleep 4711", timeout=1.5)
+    start = time.monotonic()
+    build = lab.builder.build("hangs", lab.held, TASKS)
+    assert build.failure == "not ready after 1.5 s"
+    assert time.monotonic() - start < 10
+    assert not processes_with("sleep 4711")
+    assert not mounts_below(tmp_path)
+
+
+def test_a_build_that_says_too_much_is_ended(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("reproducibility.double_build.MAX_LOG", 100_000)
+    lab = laboratory(tmp_path, then="yes 'on and on'")
+    assert "more than 100000 bytes" in lab.builder.build("talks", lab.held, TASKS).failure
+    assert not processes_with("yes on and on")
+
+
+def test_what_cannot_be_read_is_a_failure(tmp_path: Path) -> None:
+    line = "mkdir -p build/store/memo/tree; echo nonsense > build/store/memo/tree/a.json"
+    lab = laboratory(tmp_path, then=line)
+    assert "left nothing that can be read" in lab.builder.build("bad", lab.held, TASKS).failure
+
+
+def test_nothing_is_left_of_a_stage(lab: Laboratory) -> None:
+    for number in range(2):
+        recipe = apply(lab.held, (c.setting for c in choose_round(lab.variations, number)))
+        lab.builder.build(f"clean-{number}", recipe, TASKS)
+        left = {path.name for path in lab.work.iterdir()}
+        assert left <= {"archives", "code", "results", "cpus"}
+    assert not mounts_below(lab.work)
+    assert not processes_with(str(lab.work))
+
+
+def test_archives_are_copied_where_there_are_no_hard_links(
+    lab: Laboratory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "no hard links here")
+
+    monkeypatch.setattr(Path, "hardlink_to", refuse)
+    files = spy.seen(lab.builder.build("copied", lab.held, TASKS))["files"]
+    assert any(name.startswith("project/build/store/blobs/") for name in files)
+
+
+def test_tasks_are_asked_for_in_another_order(lab: Laboratory) -> None:
+    orders = {}
+    for how in ("declared", "reversed", "shuffled"):
+        recipe = dataclasses.replace(lab.held, task_order=how)
+        build = lab.builder.build(f"order-{how}", recipe, ("build",))
+        orders[how] = spy.seen(build)["task-order"]
+    assert orders["declared"] == ["build"]
+    assert sorted(orders["reversed"]) == sorted(orders["shuffled"])
+    assert orders["reversed"] != orders["shuffled"]
+    assert orders["reversed"][-1] == orders["shuffled"][-1] == "build"
+    again = lab.builder.build("order-again", dataclasses.replace(recipe), ("build",))
+    assert spy.seen(again)["task-order"] == orders["shuffled"]
+
+
+# ---------------------------------------------------------------- outcomes
+
+
+@pytest.mark.slow
+def test_outcomes_name_every_task_that_made_something(tmp_path: Path) -> None:
+    lab = laboratory(tmp_path)
+    recipe = dataclasses.replace(lab.held, python=sys.executable)
+    build = lab.builder.build("real", recipe, ("build",))
+    assert not build.failure
+    graph = dependencies(lab.project.plan)
+    empty = {task for task in graph if task.startswith("layer:")} - build.outcomes.keys()
+    assert build.outcomes.keys() == graph.keys() - empty
+    assert all(task.endswith((":packages", ":directories", ":state")) for task in empty)
+    part = lab.builder.build("part", recipe, ("tree:15.0:amd64:dynamic",))
+    kinds = {task.partition(":")[0] for task in part.outcomes}
+    assert kinds == {"package", "tree"}
+    assert part.outcomes.items() <= build.outcomes.items()
+
+
+def test_frontier_is_where_it_begins() -> None:
+    graph = {
+        "package:a": (),
+        "tree:a": ("package:a",),
+        "tree:b": ("tree:a",),
+        "layer:a": ("tree:a",),
+        "layer:b": ("tree:b",),
+        "image:b": ("layer:b", "layer:a"),
+    }
+    assert frontier({"tree:a", "tree:b", "layer:b", "image:b"}, graph) == {"tree:a"}
+    assert frontier({"layer:a", "layer:b", "image:b"}, graph) == {"layer:a", "layer:b"}
+    assert frontier({"image:b", "tree:a"}, graph) == {"tree:a"}
+    assert frontier((), graph) == frozenset()
+    assert needs(["layer:b"], graph) == {"layer:b", "tree:b", "tree:a", "package:a"}
+
+
+def test_only_tasks_of_both_builds_are_compared() -> None:
+    assert differing({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "x", "d": "4"}) == {"b"}
