@@ -26,7 +26,7 @@ ALLOWED = {
     "attest": {"errors", "formats"},
     "rootfs": {"errors", "formats", "pkg"},
     "declaration": {"errors", "formats", "pkg"},
-    "host": {"errors", "formats", "oci", "pipeline"},
+    "host": {"errors", "formats", "oci", "attest", "pipeline"},
     "stages": {
         *("errors", "formats", "pkg", "oci", "attest", "rootfs", "declaration", "host"),
         "pipeline",
