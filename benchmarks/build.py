@@ -3,8 +3,8 @@
 Yardsticks, on the same packages and the tree that they make:
 
 * floor: `zstd -d` of every package, then `tar | zstd -3 -T0` of the tree;
-* script: `bsdtar -x` of every package, then `bsdtar -c | gzip -6` of the tree: what a build that goes
-  by way of a root directory has to do at least;
+* script: `bsdtar -x` of every package, then `bsdtar -c | gzip -6` of the tree: what a build that
+  goes by way of a root directory has to do at least;
 * `python -c "import doit"`, for a run that has nothing to do.
 
 Every round runs each of them once; the table has medians and ratios of medians.
@@ -20,11 +20,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fixtures.miniature import synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -56,16 +59,16 @@ class Bench:
 
     @property
     def repository(self) -> Path:
+        """Where the packages are."""
         return self.directory / "repository"
 
     @property
     def tree(self) -> Path:
+        """What the packages unpack to."""
         return self.directory / "tree"
 
-    def packages(self) -> list[Path]:
-        return sorted(self.repository.rglob("*.pkg"), key=lambda p: p.name)[:]
-
     def doit(self, *arguments: str) -> None:
+        """Run doit in the project."""
         subprocess.run(
             [sys.executable, "-m", "doit", *arguments],
             cwd=self.directory,
@@ -76,6 +79,7 @@ class Bench:
         )
 
     def forget(self) -> None:
+        """Remove everything that has been made."""
         shutil.rmtree(self.directory / "build", ignore_errors=True)
         for path in self.directory.glob(".doit.*"):
             path.unlink()
@@ -120,18 +124,18 @@ def archives(bench: Bench) -> list[str]:
 def unpack(bench: Bench, target: Path) -> None:
     """Unpack every package with bsdtar, metadata left out."""
     for path in archives(bench):
-        subprocess.run(
-            ["bsdtar", "-xf", path, "--exclude", "+*", "-C", str(target)], check=True
-        )
+        subprocess.run(["bsdtar", "-xf", path, "--exclude", "+*", "-C", str(target)], check=True)
 
 
 def floor(bench: Bench) -> None:
+    """Do what cannot be left out: decompress, tar, compress."""
     for path in archives(bench):
         subprocess.run(["zstd", "-dcq", path], check=True, stdout=subprocess.DEVNULL)
     shell("tar --sort=name -cf - . | zstd -3 -T0 -cq", bench.tree)
 
 
 def script(bench: Bench) -> None:
+    """Do what a shell script does: a root directory, tar, gzip."""
     target = bench.directory / "script"
     shutil.rmtree(target, ignore_errors=True)
     target.mkdir()
@@ -139,7 +143,13 @@ def script(bench: Bench) -> None:
     shell("bsdtar -cf - . | gzip -6", target)
 
 
+def import_doit() -> None:
+    """Start Python and doit."""
+    subprocess.run([sys.executable, "-c", "import doit"], check=True)
+
+
 def cold(bench: Bench) -> None:
+    """Build with nothing at hand."""
     bench.forget()
     bench.doit("build")
 
@@ -209,9 +219,7 @@ def measure(bench: Bench, plan: synthetic.Plan, runs: int) -> dict[str, float]:
         record("no-op", timed(lambda: bench.doit("build")))
         record(
             "import doit",
-            timed(
-                lambda: subprocess.run([sys.executable, "-c", "import doit"], check=True) and None
-            ),
+            timed(import_doit),
         )
         changed = (changed + 7) % plan.packages
         other = replace(plan, changed=frozenset({changed}))
@@ -236,8 +244,12 @@ def table(medians: dict[str, float], memory: int, large: int) -> str:
         ("", m["cold"], f"{m['cold'] / m['script']:.2f} of script", "0.25"),
         ("`doit build`, nothing to do", m["no-op"], "", "0.4 s"),
         ("", m["no-op"], f"{m['no-op'] / m['import doit']:.2f} of `import doit`", "2"),
-        ("`doit build`, one package changed", m["one package"],
-         f"{m['one package'] / m['cold']:.2f} of cold", "0.1"),
+        (
+            "`doit build`, one package changed",
+            m["one package"],
+            f"{m['one package'] / m['cold']:.2f} of cold",
+            "0.1",
+        ),
         ("local.sqlite of 15,000 files", m["database"], "", "about 1 s"),
     ]
     lines = ["| what | median s | ratio | target |", "|---|---|---|---|"]

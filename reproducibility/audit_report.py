@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from reproducibility.machine import Machine
 
 EVERYTHING: Final = "all of them"
-NOTHING: Final = "nothing"
+REPETITION: Final = "repetition"
 FIRST: Final = "first build"
 """Lines of the matrix that are no variations."""
 
@@ -133,8 +133,8 @@ class _Rows:
             yield Row(name=EVERYTHING, detail=detail, guilty=False, cells=tuple(cells))
         if self._unstable:
             cells = (_DIFFERS if r in self._unstable else _IDENTICAL for r in self._references)
-            detail = "the same build again, with everything held that can be"
-            yield Row(name=NOTHING, detail=detail, guilty=True, cells=tuple(cells))
+            detail = "the same build once more, with everything held that can be"
+            yield Row(name=REPETITION, detail=detail, guilty=True, cells=tuple(cells))
         if self._seen.is_stale:
             cells = (_DIFFERS if self._seen.differs(r) else _IDENTICAL for r in self._references)
             detail = "the layout as it was, and any build of the audit"

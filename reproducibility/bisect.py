@@ -2,7 +2,7 @@
 
 Everything that can be held is held, and the smallest part of the graph that differs is built again
 and again, with fewer and fewer variations let go: first all, then halves of what is left. One
-guilty variation among 24 takes at most ten builds.
+guilty variation among 24 takes at most eleven builds.
 
 1. Two builds with everything held, and a third when somebody has been found guilty. What differs
    between them differs on every run: no variation is to blame, but chance (random names, a race),
@@ -10,6 +10,7 @@ guilty variation among 24 takes at most ten builds.
    A task that gives something else only because other tasks are not built beside it is built with
    all of them from then on.
 2. A set of variations under which nothing differs is innocent, as a whole.
+   A variation that consists of parts (variables of the environment) is taken apart in the same way.
 3. A set under which something differs, though under neither half, holds a combination: those of it
    are guilty, together, whose absence makes the difference go away.
 4. The same for builds that fail, where the held one does not. Where a build fails that was to show
@@ -223,10 +224,12 @@ def _halve(
 
 def _try_one(search: _Search, choice: Choice, tasks: frozenset[str]) -> frozenset[str]:
     tried = search.attempt(choice.variation, (choice,), tasks)
-    if not tried.is_certain:
+    if not tried.is_certain or not tried.tasks:
         return frozenset()
-    if tried.tasks:
-        names = tuple(sorted(tried.tasks))
+    parts = [replace(choice, setting=part) for part in choice.setting.parts]
+    left = tried.tasks - _halve(search, parts, tried.tasks, is_certain=True)
+    if left:
+        names = tuple(sorted(left))
         search.guilty.append(Guilt(choices=(choice,), tasks=names, build=tried.build))
     return tried.tasks
 

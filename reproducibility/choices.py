@@ -25,6 +25,8 @@ class Setting:
     name: str
     """In words: `GMT+12`."""
     change: Callable[[Recipe], Recipe]
+    parts: tuple[Setting, ...] = ()
+    """Smaller settings that it consists of, if there are any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import enum
 import os
 import platform
+import shlex
 import shutil
 import sys
 import tempfile
@@ -154,6 +155,9 @@ def probe_machine(python: str, others: Iterable[str]) -> Machine:
 
 # ---------------------------------------------------------------- trying
 
+PRIVATE_SHM: Final = "[ ! -d /dev/shm ] || mount -t tmpfs -o mode=1777 tmpfs /dev/shm"
+"""Gives a namespace shared memory of its own."""
+_FAKETIME: Final = "faketime -m now"
 _PIDS: Final = """
 echo 99 > /proc/sys/kernel/ns_last_pid
 sh -c '[ $$ = 100 ] || { echo process ids cannot be chosen >&2; exit 1; }'
@@ -286,30 +290,31 @@ class _Prober:
         return output.stdout.decode("utf-8", "replace").strip()
 
     def _clock(self) -> str:
-        """Return the library behind faketime, as faketime itself would load it."""
-        if (reason := self._try("faketime", ["-m", "now", "true"])) is not None:
-            self._note(Ability.CLOCK, reason)
+        """Return the library behind faketime, as faketime itself would load it.
+
+        Only in namespaces: the library leaves things in /dev/shm when a process is killed.
+        """
+        self._in_namespace(Ability.CLOCK, "faketime", f"{PRIVATE_SHM}; {_FAKETIME} true")
+        if Ability.CLOCK in self._reasons:
             return ""
-        output = command.run(["faketime", "-m", "now", "env"], environment=stage_environment())
-        lines = output.stdout.decode("utf-8", "replace").splitlines()
-        found = [line.partition("=")[2] for line in lines if line.startswith("LD_PRELOAD=")]
-        library = found[0] if found else ""
-        if library and self._clock_says(library) == "1709208000":
+        variables = clock_environment("$library", "1709208000")
+        assignments = " ".join(f'{name}="{value}"' for name, value in variables.items())
+        python = shlex.quote(self._python)
+        line = (
+            f"{PRIVATE_SHM}; library=$({_FAKETIME} env | sed -n s/^LD_PRELOAD=//p);"
+            f" {assignments} {python} -c 'import time; print(int(time.time()))'; echo \"$library\""
+        )
+        output = command.run(
+            [*namespace_argv(self.isolation), "sh", "-euc", line],
+            environment=stage_environment(),
+            timeout=_TIMEOUT,
+            check=False,
+        )
+        time, _, library = output.stdout.decode("utf-8", "replace").strip().partition("\n")
+        if time == "1709208000" and library:
             return library
         self._note(Ability.CLOCK, "faketime does not reach Python's clock here")
         return ""
-
-    def _clock_says(self, library: str) -> str:
-        environment = {**stage_environment(), **clock_environment(library, "1709208000")}
-        try:
-            output = command.run(
-                [self._python, "-c", "import time; print(int(time.time()))"],
-                environment=environment,
-                timeout=_TIMEOUT,
-            )
-        except PipelineError:
-            return ""
-        return output.stdout.decode("ascii", "replace").strip()
 
 
 def clock_environment(library: str, time: str) -> dict[str, str]:

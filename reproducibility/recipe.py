@@ -20,7 +20,7 @@ import shlex
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from reproducibility.machine import Isolation
+from reproducibility.machine import PRIVATE_SHM, Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -150,6 +150,7 @@ def _scene(recipe: Recipe, stage: Stage) -> list[str]:
     root, under = stage.root(recipe), stage.under(recipe)
     lines = []
     if stage.isolation is not Isolation.NONE:
+        lines.append(PRIVATE_SHM)
         lines += [f"mount -t tmpfs -o size=4k tmpfs {_q(path)}" for path in stage.hidden]
     if recipe.host is not None:
         lines.append(f"hostname {_q(recipe.host)}")

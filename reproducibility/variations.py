@@ -350,7 +350,9 @@ def _environment() -> Variation:
         "CI": "true",
     }
     held = _env("USER=auditor", USER="auditor", LOGNAME="auditor")
-    return _possible("environment", "other variables", held, (_env(f"{len(names)} more", **names),))
+    parts = tuple(_env(f"${name}", **{name: value}) for name, value in names.items())
+    hostile = replace(_env(f"{len(names)} more", **names), parts=parts)
+    return _possible("environment", "other variables", held, (hostile,))
 
 
 def _terminal() -> Variation:

@@ -6,7 +6,7 @@ import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from pipeline.declaration import Declaration, parse_declaration
+from pipeline.declaration.reading import parse_declaration
 from pipeline.host.store import Store
 from pipeline.pkg.lockfile import Lock
 from pipeline.stages.attest import Target
@@ -28,6 +28,7 @@ from tests.tasks.project import ROOT
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from pipeline.declaration.tables import Declaration
     from pipeline.stages.plan import ImagePlan
 
 

@@ -6,13 +6,16 @@ import json
 import shutil
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pipeline.formats import tar
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import Digest
 from pipeline.host.layout import Layout
 from pipeline.oci.media_type import REF_NAME
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
-from pipeline.declaration import Compression, json_schema
+from pipeline.declaration.reading import json_schema
+from pipeline.declaration.tables import Compression
 from pipeline.formats import canonical_json, mtree
 from pipeline.formats.algorithm import Algorithm
 from pipeline.formats.compression import open_compressor

@@ -8,9 +8,9 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,6 +19,9 @@ from pipeline.oci.validate import validate_layout
 from tests.images import image_tree, layer_paths
 from tests.programs import require_program, require_root
 from tests.tasks.project import Project, embedded
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 pytestmark = pytest.mark.slow
 
@@ -108,12 +111,26 @@ def test_skopeo_copies_with_digests_preserved(
 ) -> None:
     skopeo = require_program("skopeo")
     remote = f"docker://{registry.address}/{image}"
-    run(skopeo, "copy", "--all", "--preserve-digests", "--dest-tls-verify=false",
-        f"oci:{built.output}:{image}", remote)
+    run(
+        skopeo,
+        "copy",
+        "--all",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        f"oci:{built.output}:{image}",
+        remote,
+    )
     raw = run(skopeo, "inspect", "--tls-verify=false", "--raw", remote)
     assert json.loads(raw)["mediaType"] == "application/vnd.oci.image.index.v1+json"
-    run(skopeo, "copy", "--all", "--preserve-digests", "--src-tls-verify=false",
-        remote, f"oci:{tmp_path}/back:x")
+    run(
+        skopeo,
+        "copy",
+        "--all",
+        "--preserve-digests",
+        "--src-tls-verify=false",
+        remote,
+        f"oci:{tmp_path}/back:x",
+    )
     index = json.loads((tmp_path / "back/index.json").read_bytes())
     assert index["manifests"][0]["digest"] == built.digests()[image]
 
@@ -125,18 +142,36 @@ def test_podman_pulls_each_platform(
     require_root()
     podman = require_program("podman")
     skopeo = require_program("skopeo")
-    run(skopeo, "copy", "--all", "--preserve-digests", "--dest-tls-verify=false",
-        f"oci:{built.output}:{image}", f"docker://{registry.address}/{image}")
+    run(
+        skopeo,
+        "copy",
+        "--all",
+        "--preserve-digests",
+        "--dest-tls-verify=false",
+        f"oci:{built.output}:{image}",
+        f"docker://{registry.address}/{image}",
+    )
     for arch in GOARCH.values():
         short = tempfile.mkdtemp(prefix="p", dir="/tmp")  # podman's limit is 50 characters
-        base = [podman, "--root", f"{tmp_path}/{arch}", "--runroot", short,
-                "--storage-driver", "vfs"]
+        base = [
+            podman,
+            "--root",
+            f"{tmp_path}/{arch}",
+            "--runroot",
+            short,
+            "--storage-driver",
+            "vfs",
+        ]
         name = f"{registry.address}/{image}"
         run(*base, "pull", "-q", "--tls-verify=false", "--os", "freebsd", "--arch", arch, name)
         d = json.loads(run(*base, "image", "inspect", name))[0]
         assert (d["Os"], d["Architecture"]) == ("freebsd", arch)
         mount = run(*base, "image", "mount", name).strip()
-        assert (Path(mount) / "etc/passwd").read_bytes().startswith(b"#" if "14" in image else b"root:")
+        assert (
+            (Path(mount) / "etc/passwd")
+            .read_bytes()
+            .startswith(b"#" if "14" in image else b"root:")
+        )
         run(*base, "image", "unmount", name)
         run(*base, "rmi", "-f", name)
         shutil.rmtree(short, ignore_errors=True)

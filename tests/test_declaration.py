@@ -12,15 +12,14 @@ import msgspec
 import pytest
 
 from pipeline import declaration as module
-from pipeline.declaration import (
+from pipeline.declaration.patterns import pattern_regex
+from pipeline.declaration.reading import json_schema, parse_declaration
+from pipeline.declaration.tables import (
     DEFAULT_LEVELS,
     MTREE_PLACES,
     Compression,
     Declaration,
     applies,
-    json_schema,
-    parse_declaration,
-    pattern_regex,
 )
 from pipeline.errors import DeclarationError
 from pipeline.formats.algorithm import LEVELS, Algorithm
@@ -477,10 +476,10 @@ def test_patterns_of_paths(pattern: str, matches: Any, others: Any) -> None:
 
 
 def test_the_published_schema_is_that_of_the_types() -> None:
-    """Regenerate with `python -c "from pipeline.declaration import ..."`, as the message says."""
+    """Regenerate as the message says."""
     want = json.dumps(json_schema(), indent=2, ensure_ascii=False) + "\n"
     assert SCHEMA.read_text("utf-8") == want, (
-        'python -c "import json, pipeline.declaration as d;'
+        'python -c "import json, pipeline.declaration.reading as d;'
         ' print(json.dumps(d.json_schema(), indent=2, ensure_ascii=False))"'
         " > docs/images.schema.json"
     )
@@ -535,6 +534,7 @@ def test_every_key_of_the_schema_is_explained() -> None:
     obvious = {
         *("compression", "repositories", "releases", "images", "files", "accounts"),
         *("owner", "group", "mode", "comment", "home", "shell", "cmd", "entrypoint", "user"),
+        *("registry", "signing", "gpg_home", "command_reads"),
         *("working_dir", "exposed_ports", "volumes", "stop_signal", "title", "description"),
         *("labels", "name"),
     }

@@ -77,7 +77,7 @@ MEASURE = """
 import os, pathlib, resource, sys
 os.cpu_count = lambda: 64
 from dataclasses import replace
-from pipeline.declaration import Compression
+from pipeline.declaration.tables import Compression
 from pipeline.formats import mtree
 from pipeline.formats.digest import Digest
 from pipeline.host.store import Store

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from pathlib import Path
 
 import pytest
 
-from pipeline.formats import tar
+from pipeline.formats import mtree, tar
 from pipeline.formats.db185_read import parse_hash_file
 from pipeline.pkg.localdb_read import parse_localdb
-from tests.images import Seen, image_tree
+from tests.images import Seen, image_tree, layer_paths, members
 from tests.tasks.project import ROOT, Project, embedded
 
 SYSDB = ROOT / "fixtures" / "sysdb"
@@ -36,9 +35,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
 @pytest.fixture(scope="module")
 def trees(built: Project) -> dict[str, dict[str, Seen]]:
     return {
-        f"{image}:{release}:{arch}": image_tree(
-            built.output, f"freebsd-{image}:{release}-{arch}"
-        )
+        f"{image}:{release}:{arch}": image_tree(built.output, f"freebsd-{image}:{release}-{arch}")
         for image in ("static", "dynamic", "runtime")
         for release in RELEASES
         for arch in ARCHITECTURES
@@ -124,9 +121,7 @@ MODES = {
 
 @pytest.mark.parametrize("arch", ARCHITECTURES)
 @pytest.mark.parametrize("release", RELEASES)
-def test_modes_owners_and_times(
-    release: str, arch: str, trees: dict[str, dict[str, Seen]]
-) -> None:
+def test_modes_owners_and_times(release: str, arch: str, trees: dict[str, dict[str, Seen]]) -> None:
     tree = trees[f"runtime:{release}:{arch}"]
     for path, mode in MODES.items():
         member = tree[path].member
@@ -195,9 +190,7 @@ def test_certificates_of_14_have_the_content_of_their_sources(
 ) -> None:
     """certctl.sh links; a hard link cannot cross layers and becomes a file of the same content."""
     tree = trees["static:14.3:amd64"]
-    sources = {
-        seen.content for p, seen in tree.items() if p.startswith("usr/share/certs/trusted/")
-    }
+    sources = {seen.content for p, seen in tree.items() if p.startswith("usr/share/certs/trusted/")}
     certs = [seen for p, seen in tree.items() if p.startswith("etc/ssl/certs/")]
     certs = [seen for seen in certs if seen.member.kind == tar.REGULAR]
     assert certs
@@ -213,17 +206,13 @@ def test_hints_name_the_library_directories(trees: dict[str, dict[str, Seen]]) -
 
 @pytest.mark.parametrize("image", ["static", "dynamic", "runtime"])
 def test_flags_are_dropped(image: str, built: Project) -> None:
-    """schg in a layer makes container storage undeletable."""
-    from tests.images import layer_paths, members
-
+    """A layer with schg makes container storage undeletable."""
     for path in layer_paths(built.output, f"freebsd-{image}:15.0-amd64"):
         assert all(not member.pax for member, _ in members(path))
 
 
 def test_child_state_has_only_what_differs(built: Project) -> None:
-    """dynamic adds libraries: accounts and certificates are its parent's."""
-    from tests.images import layer_paths, members
-
+    """What dynamic adds is libraries: accounts and certificates are its parent's."""
     last = layer_paths(built.output, "freebsd-dynamic:15.0-amd64")[-1]
     files = {m.name for m, _ in members(last) if m.kind != tar.DIRECTORY}
     assert files == {"var/db/pkg/local.sqlite", "var/run/ld-elf.so.hints"}
@@ -244,9 +233,6 @@ def test_database_lists_the_whole_line(trees: dict[str, dict[str, Seen]]) -> Non
 
 def test_layers_agree_with_their_specs(built: Project) -> None:
     """The spec of each layer in the store describes the layer: same paths, in the same order."""
-    from pipeline.formats import mtree
-    from tests.images import layer_paths, members
-
     specs = []
     for memo in sorted((built.path / "build/store/memo/layer").rglob("*.json")):
         document = json.loads(memo.read_bytes())

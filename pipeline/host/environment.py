@@ -3,10 +3,18 @@
 from __future__ import annotations
 
 import os
+from typing import Final
 
 from pipeline.errors import ConfigurationError
 
-_YEAR_9999 = 253_402_300_799
+_YEAR_9999: Final = 253_402_300_799
+
+_PREFIX: Final = "PKGBASE_OCI_"
+
+
+def setting(name: str) -> str:
+    """Return the environment's word on a setting, e.g. PKGBASE_OCI_GPG_KEY for `gpg_key`."""
+    return os.environ.get(_PREFIX + name.upper(), "")
 
 
 def source_date_epoch() -> int | None:

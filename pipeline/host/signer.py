@@ -47,16 +47,10 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 PASSWORD_VARIABLE: Final = "COSIGN_PASSWORD"  # noqa: S105  - the variable's name, as cosign has it
-SETTINGS_PREFIX: Final = "PKGBASE_OCI_"
 _VARIABLE: Final = "env://"
 _MAX_KEY: Final = 1 << 20
 _COMMAND_SECONDS: Final = 120.0
 """A command may ask a person, or a machine far away."""
-
-
-def setting(name: str) -> str:
-    """Return the environment's word on a setting, e.g. PKGBASE_OCI_GPG_KEY for `gpg_key`."""
-    return os.environ.get(SETTINGS_PREFIX + name.upper(), "")
 
 
 class Signer(Protocol):

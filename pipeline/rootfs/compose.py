@@ -195,9 +195,7 @@ def _account_file(parts: ImageParts, path: str, stored: Callable[[Entry], bytes]
     return None
 
 
-def _account_files(
-    parts: ImageParts, stored: Callable[[Entry], bytes]
-) -> AccountFiles | None:
+def _account_files(parts: ImageParts, stored: Callable[[Entry], bytes]) -> AccountFiles | None:
     master = _account_file(parts, MASTER_PASSWD, stored)
     group = _account_file(parts, GROUP, stored)
     return None if master is None or group is None else AccountFiles(master, group)
@@ -227,9 +225,7 @@ def _accounts(parts: ImageParts, files: AccountFiles | None) -> Accounts:
         return parse_accounts(files.master_passwd, files.group)
     users = {a.name: a.uid for a in parts.accounts if a.uid is not None}
     groups = {a.name: a.gid for a in parts.accounts if a.gid is not None}
-    return Accounts(
-        users={**users, **ROOT_ONLY.users}, groups={**groups, **ROOT_ONLY.groups}
-    )
+    return Accounts(users={**users, **ROOT_ONLY.users}, groups={**groups, **ROOT_ONLY.groups})
 
 
 # ---------------------------------------------------------------- placing
@@ -273,7 +269,8 @@ def _place_written(writer: StateWriter, part: WrittenPart, accounts: Accounts) -
     if part.entry.kind is Kind.FILE:
         writer.contents[part.entry.digest] = part.content
     entry = replace(part.entry, mtime=writer.epoch)
-    writer.place(resolve_owner(entry, accounts, source=part.source), source=part.source, kind="file")
+    owned = resolve_owner(entry, accounts, source=part.source)
+    writer.place(owned, source=part.source, kind="file")
 
 
 def _sourced_effects(parts: ImageParts) -> list[tuple[str, Effect]]:

@@ -68,7 +68,7 @@ if TYPE_CHECKING:
     from pipeline.rootfs.accounts import Accounts
     from pipeline.rootfs.tree import Composer
 
-MASTER_PASSWD: Final = "etc/master.passwd"
+MASTER_PASSWD: Final = "etc/master.passwd"  # noqa: S105  - a file
 GROUP: Final = "etc/group"
 _SHELLS: Final = "etc/shells"
 _CERTCTL: Final = "usr/sbin/certctl"
@@ -428,9 +428,11 @@ def _hints(writer: StateWriter, base: Base, *, asked: bool) -> None:
 
 def _library_path(writer: StateWriter) -> list[str]:
     result = list(_LIBRARY_PATH)
-    for directory in _OPTIONAL_PATH:
-        if directory == _ALWAYS or writer.composer.get(directory[1:]) is not None:
-            result.append(directory)
+    result.extend(
+        directory
+        for directory in _OPTIONAL_PATH
+        if directory == _ALWAYS or writer.composer.get(directory[1:]) is not None
+    )
     for path in writer.composer.paths_below(_LDCONFIG_FILES):
         data = writer.read(path) or b""
         result.extend(word.decode("utf-8", "surrogateescape") for word in data.split())

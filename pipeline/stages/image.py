@@ -25,7 +25,7 @@ from pipeline.oci.media_type import LAYER_TYPES, ZSTD_INSTANCE, MediaType
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.declaration import Declaration
+    from pipeline.declaration.tables import Declaration
     from pipeline.host.store import Store
     from pipeline.stages.layer import LayerResult
     from pipeline.stages.plan import ImagePlan

@@ -14,7 +14,7 @@ from pipeline.host.toolchain import code_digest, encoder_version
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from pipeline.declaration import Compression
+    from pipeline.declaration.tables import Compression
     from pipeline.host.store import Store
     from pipeline.stages.package import PackageResult
 

@@ -9,7 +9,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pipeline.declaration import DEFAULT_LEVELS
+from pipeline.declaration.tables import DEFAULT_LEVELS
 from pipeline.errors import FormatError
 from pipeline.formats import tar
 from pipeline.formats.compression import open_compressor

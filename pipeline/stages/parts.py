@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from pipeline.declaration import MTREE_PACKAGE, MTREE_PLACES, pattern_regex
+from pipeline.declaration.patterns import pattern_regex
+from pipeline.declaration.tables import MTREE_PACKAGE, MTREE_PLACES
 from pipeline.errors import DeclarationError, FormatError
 from pipeline.formats import mtree
 from pipeline.formats.digest import Digest
@@ -43,7 +44,7 @@ from pipeline.rootfs.state import Base
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from pipeline.declaration import Declaration, File
+    from pipeline.declaration.tables import Declaration, File
     from pipeline.formats.mtree import Entry
     from pipeline.host.store import Store
     from pipeline.pkg.effects import Effect

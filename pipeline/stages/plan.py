@@ -5,14 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pipeline.declaration import (
-    MTREE_PACKAGE,
-    Account,
-    Declaration,
-    File,
-    Image,
-    applies,
-)
+from pipeline.declaration.tables import MTREE_PACKAGE, Account, Declaration, File, Image, applies
 from pipeline.errors import FormatError, StaleLockError
 from pipeline.oci.platform import Platform
 from pipeline.pkg.lockfile import Lock

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from pipeline.attest.provenance import Run
-    from pipeline.declaration import Declaration
+    from pipeline.declaration.tables import Declaration
     from pipeline.host.store import Store
     from pipeline.pkg.lockfile import LockedPackage
     from pipeline.stages.attest import Document, Target

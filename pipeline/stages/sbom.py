@@ -20,7 +20,7 @@ from pipeline.stages.attest import Content, put_artifact
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pipeline.declaration import Declaration
+    from pipeline.declaration.tables import Declaration
     from pipeline.host.store import Store
     from pipeline.oci.descriptor import Descriptor
     from pipeline.pkg.lockfile import LockedPackage

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from pipeline.attest.license import license_of
 from pipeline.attest.purl import freebsd_purl, oci_purl
 from pipeline.attest.sbom import Sbom, SbomFile, SbomLayer, SbomPackage
-from pipeline.declaration import pattern_regex
+from pipeline.declaration.patterns import pattern_regex
 from pipeline.formats.digest import CHUNK, Digest
 from pipeline.formats.mtree import Kind, parse_spec
 from pipeline.host.store import Record
@@ -23,7 +23,7 @@ from pipeline.stages.sbom import download_url, vendor_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from pipeline.declaration import Declaration
+    from pipeline.declaration.tables import Declaration
     from pipeline.formats.mtree import Entry
     from pipeline.host.store import Store
     from pipeline.pkg.lockfile import LockedPackage

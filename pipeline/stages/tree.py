@@ -20,7 +20,7 @@ from pipeline.host.toolchain import code_digest
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from pipeline.declaration import Declaration
+    from pipeline.declaration.tables import Declaration
     from pipeline.host.store import Store
     from pipeline.stages.package import PackageResult
     from pipeline.stages.plan import ImagePlan

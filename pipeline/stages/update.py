@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pipeline.declaration import FORMAT
+from pipeline.declaration.tables import FORMAT
 from pipeline.errors import ConflictError, FormatError, UnsatisfiedError
 from pipeline.formats.digest import Digest
 from pipeline.host.fetch import WantedFile, fetch_all
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from pipeline.declaration import Declaration
+    from pipeline.declaration.tables import Declaration
     from pipeline.host.fetch import Fetcher
     from pipeline.host.store import Store
     from pipeline.pkg.universe import Candidate

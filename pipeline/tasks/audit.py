@@ -99,7 +99,8 @@ def _audit(options: Mapping[str, str]) -> TaskFailed | TaskError | None:
         )
     except PipelineError as e:
         return TaskError(str(e))
-    say(output.stdout.decode("utf-8", "replace").rstrip("\n"))
+    if output.stdout:
+        say(output.stdout.decode("utf-8", "replace").rstrip("\n"))
     if output.status == 0:
         return None
     if output.status == _DIFFERENT and output.stdout:

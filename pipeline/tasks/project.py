@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING, Final
 
-from pipeline.declaration import Declaration, parse_declaration
+from pipeline.declaration.reading import parse_declaration
 from pipeline.errors import ConfigurationError, PipelineError, StaleLockError
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.store import Store
@@ -13,6 +13,8 @@ from pipeline.stages.plan import Plan, check_lock, make_plan, read_lock
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pipeline.declaration.tables import Declaration
 
 DEFAULT: Final = "images.toml"
 

@@ -1,6 +1,7 @@
 """Tasks that take images out of the layout.
 
     index:R:IMAGE                 in the layout (pipeline.tasks.build)
+    provenance:R[:A]:IMAGE        the lock, attached; sign:R[:A]:IMAGE where there is a key
       push:R:IMAGE                into a registry: `doit push [--to HOST/NAMESPACE] [--dry-run]`
       archive:R:IMAGE             into a tar file, build/archives/IMAGE-R.tar
     export                        all of them into a directory that a web server serves
@@ -18,11 +19,13 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from doit import task_params
+from doit import get_var, task_params
 
 from pipeline.errors import ConfigurationError, FormatError, PipelineError
+from pipeline.host.environment import setting
 from pipeline.host.progress import human_size
 from pipeline.tasks.config import PROJECT
+from pipeline.tasks.places import attest_layout
 from pipeline.tasks.reporter import format_table, say
 from pipeline.tasks.results import image_reference
 from pipeline.tasks.state import Task, run, watch_parent
@@ -31,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from pipeline.host.layout import PublishedLayout
+    from pipeline.host.joined_layout import JoinedLayout
     from pipeline.host.registry import Registry
     from pipeline.stages.parcel import Prefix, Target
     from pipeline.stages.plan import ImagePlan
@@ -72,35 +75,6 @@ _EXPORT_PARAMS: Final = [
 ]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RegistrySettings:
-    """The table `[registry]` of a declaration."""
-
-    prefix: str = ""
-    """Registry and namespace."""
-    moving_tags: tuple[str, ...] = ()
-    """Further tags, `${RELEASE}`, `${MAJOR}` and `${MINOR}` replaced; the newest release's."""
-    platform_tags: bool = False
-    """Whether each architecture's image gets a tag as well, as it has a name in the layout."""
-    plain_http: bool = False
-    ca_file: str = ""
-    """One more file of certificate authorities, relative to the declaration."""
-
-
-def registry_settings() -> RegistrySettings:
-    """Return what the declaration says about registries; nothing where it says nothing."""
-    table = getattr(PROJECT.declaration, "registry", None)
-    if table is None:
-        return RegistrySettings()
-    return RegistrySettings(
-        prefix=table.prefix,
-        moving_tags=tuple(table.moving_tags),
-        platform_tags=table.platform_tags,
-        plain_http=table.plain_http,
-        ca_file=table.ca_file,
-    )
-
-
 # ---------------------------------------------------------------- what goes where
 
 
@@ -118,15 +92,33 @@ def _without_lock() -> Iterator[Task]:
         yield {"name": "lock", "actions": [(run, [lambda: PROJECT.plan])], "uptodate": [False]}
 
 
-def _source() -> PublishedLayout:
-    """Return where images come from, and what refers to them."""
-    return PROJECT.layout
+def _source() -> JoinedLayout:
+    """Return where images come from, and what is said of them."""
+    from pipeline.host.joined_layout import JoinedLayout  # noqa: PLC0415
+
+    return JoinedLayout(PROJECT.layout, attest_layout())
+
+
+def _is_signing() -> bool:
+    """Say whether this project signs, so that what leaves it is signed first."""
+    declared = PROJECT.declaration.signing
+    names = ("key", "gpg_key")
+    said = any(get_var(name) or setting(name) for name in names)
+    return said or bool(declared.key or declared.gpg_key or declared.command)
+
+
+def _dependencies(plans: Sequence[ImagePlan]) -> list[str]:
+    """Return what an image does not leave without: its lock, and signatures where it has any."""
+    tasks = ("provenance", "sign") if _is_signing() else ("provenance",)
+    index = f"{plans[0].release}:{plans[0].name}"
+    names = [index, *(str(plan) for plan in plans)]
+    return [f"index:{index}", *(f"{task}:{name}" for task in tasks for name in names)]
 
 
 def _prefix(text: str) -> Prefix:
     from pipeline.stages.parcel import Prefix  # noqa: PLC0415  - loaded where there is work
 
-    text = text or registry_settings().prefix
+    text = text or PROJECT.declaration.registry.prefix
     if not text:
         raise ConfigurationError("there is no registry to push to", hint=_HINT)
     try:
@@ -139,11 +131,11 @@ def _targets(plans: Sequence[ImagePlan], repository: Callable[[str], str]) -> li
     """Return where an image goes: its index, and its platforms where they have tags."""
     from pipeline.stages.parcel import Target, tags_of  # noqa: PLC0415
 
-    settings = registry_settings()
+    settings = PROJECT.declaration.registry
     plan = plans[0]
     name, _, tag = plan.reference.partition(":")
     releases = [p[0].release for p in _references().values() if p[0].name == plan.name]
-    tags = dict.fromkeys((tag, *tags_of(plan.release, releases, settings.moving_tags)))
+    tags = dict.fromkeys((tag, *tags_of(plan.release, releases, tuple(settings.moving_tags))))
     targets = [Target(name=plan.reference, path=repository(name), tags=tuple(tags))]
     for one in plans if settings.platform_tags else ():
         reference = image_reference(one)
@@ -176,7 +168,7 @@ def task_push(to: str, dry_run: bool, plain_http: bool) -> Iterator[Task]:  # no
             "doc": f"Push {plans[0].reference}",
             "actions": [(_push_task, [plans, options])],
             "params": _PUSH_PARAMS,
-            "task_dep": [f"index:{plans[0].release}:{plans[0].name}"],
+            "task_dep": _dependencies(plans),
             "uptodate": [False],
             "verbosity": 2,
         }
@@ -230,7 +222,7 @@ def _registry(prefix: Prefix, *, is_plain: bool) -> Registry:
     from pipeline.host.registry import Registry  # noqa: PLC0415
     from pipeline.host.registry_session import Access  # noqa: PLC0415
 
-    settings = registry_settings()
+    settings = PROJECT.declaration.registry
     return Registry(
         prefix.host,
         Access(
@@ -297,7 +289,7 @@ def task_archive() -> Iterator[Task]:
             "name": f"{plan.release}:{plan.name}",
             "doc": f"Write {plan.reference} to {path.name}",
             "actions": [(run, [_archive, plan, path])],
-            "task_dep": [f"index:{plan.release}:{plan.name}"],
+            "task_dep": _dependencies(plans),
             "uptodate": [False],
             "verbosity": 2,
         }
@@ -306,7 +298,7 @@ def task_archive() -> Iterator[Task]:
 def _archive(plan: ImagePlan, path: Path) -> None:
     from pipeline.host.archive import write_archive  # noqa: PLC0415
 
-    prefix = registry_settings().prefix
+    prefix = PROJECT.declaration.registry.prefix
     full = f"{_prefix(prefix)}/{plan.reference}" if prefix else None
     write_archive(_source(), {plan.reference: full}, path, mtime=plan.epoch)
     say(f"{path}: {human_size(path.stat().st_size)}")
@@ -315,9 +307,10 @@ def _archive(plan: ImagePlan, path: Path) -> None:
 @task_params(_EXPORT_PARAMS)  # type: ignore[untyped-decorator]
 def task_export(to: str) -> Task:
     """Write all images as a directory that a web server serves as a registry."""
+    dependencies = [name for plans in _references().values() for name in _dependencies(plans)]
     return {
         "actions": [(run, [_export, to])],
-        "task_dep": ["build"],
+        "task_dep": ["build", *dependencies],
         "uptodate": [False],
         "verbosity": 2,
     }
@@ -326,7 +319,7 @@ def task_export(to: str) -> Task:
 def _export(to: str) -> None:
     from pipeline.stages.export import export  # noqa: PLC0415
 
-    prefix = registry_settings().prefix
+    prefix = PROJECT.declaration.registry.prefix
     repository = _prefix(prefix).repository if prefix else str
     targets = [t for plans in _references().values() for t in _targets(plans, repository)]
     directory = PROJECT.root / to

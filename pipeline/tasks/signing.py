@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import functools
-import shutil
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING
 
 from doit import get_var
 
-from pipeline.host.layout import PublishedLayout
-from pipeline.host.signer import setting
+from pipeline.host.environment import setting
 from pipeline.host.store import copy_file, hash_file
 from pipeline.stages.attest import Signatures, Target
 from pipeline.stages.parcel import tags_of
@@ -18,6 +15,7 @@ from pipeline.stages.provenance import Sources, builder_version, check_publishab
 from pipeline.stages.sbom import BuiltImage
 from pipeline.stages.sign import GpgSignatures, SigningSettings
 from pipeline.tasks.config import PROJECT
+from pipeline.tasks.places import beside_output
 from pipeline.tasks.results import (
     image_documents,
     image_reference,
@@ -28,41 +26,10 @@ from pipeline.tasks.results import (
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from pipeline.host.store import Blob
     from pipeline.stages.plan import ImagePlan
-
-T = TypeVar("T")
-
-_DEFAULT_OUTPUT: Final = "oci"
-
-
-# ---------------------------------------------------------------- where things lie
-
-
-def beside_output(name: str) -> Path:
-    """Return a directory beside the images' layout: `build/attest` beside `build/oci`.
-
-    Beside a layout of another name, `build/x`, it is `build/x.attest`.
-    """
-    override = get_var(name)
-    if override:
-        return Path(override)
-    output = PROJECT.output
-    is_default = output.name == _DEFAULT_OUTPUT
-    return output.with_name(name if is_default else f"{output.name}.{name}")
-
-
-@functools.cache
-def attest_layout() -> PublishedLayout:
-    """Return the layout of attestations."""
-    return PublishedLayout(beside_output("attest"), store=PROJECT.store)
-
-
-def lookaside() -> Path:
-    """Return the lookaside tree of GPG's signatures."""
-    return beside_output("lookaside")
-
 
 # ---------------------------------------------------------------- settings
 
@@ -70,33 +37,29 @@ def lookaside() -> Path:
 @functools.cache
 def settings() -> SigningSettings:
     """Join what the command line, the environment and the declaration say, in this order."""
-    declared: Any = getattr(PROJECT.declaration, "signing", None)
+    declared = PROJECT.declaration.signing
 
-    def text(name: str) -> str:
-        return get_var(name) or setting(name) or getattr(declared, name, "")
+    def said(name: str) -> str:
+        return get_var(name) or setting(name)
 
-    def file(name: str) -> str:
-        said = get_var(name) or setting(name)
-        value: str = getattr(declared, name, "")
-        if said or not value or value.startswith("env://"):
-            return said or value
+    def file(name: str, value: str) -> str:
+        if said(name) or not value or value.startswith("env://"):
+            return said(name) or value
         return str(PROJECT.root / value)
 
-    command = tuple(getattr(declared, "command", ()))
-    key = file("key")
     return SigningSettings(
-        identity=text("identity") or _registry("prefix", ""),
-        key=key,
-        password_command=tuple(getattr(declared, "password_command", ())),
-        command=() if get_var("key") or setting("key") else command,
-        command_reads=getattr(declared, "command_reads", "payload"),
-        public_key=file("public_key"),
-        gpg_key=text("gpg_key"),
-        gpg_home=file("gpg_home"),
-        builder=text("builder"),
-        invocation=text("invocation"),
-        started=text("started"),
-        finished=text("finished"),
+        identity=said("identity") or declared.identity or PROJECT.declaration.registry.prefix,
+        key=file("key", declared.key),
+        password_command=tuple(declared.password_command),
+        command=() if said("key") else tuple(declared.command),
+        command_reads=declared.command_reads,
+        public_key=file("public_key", declared.public_key),
+        gpg_key=said("gpg_key") or declared.gpg_key,
+        gpg_home=file("gpg_home", declared.gpg_home),
+        builder=said("builder") or declared.builder,
+        invocation=said("invocation"),
+        started=said("started"),
+        finished=said("finished"),
     )
 
 
@@ -143,17 +106,11 @@ def built(plan: ImagePlan) -> BuiltImage | None:
     )
 
 
-def _registry(name: str, otherwise: T) -> T:
-    """Return a setting of the declaration's table `[registry]`, which says what is pushed."""
-    value: T = getattr(getattr(PROJECT.declaration, "registry", None), name, otherwise)
-    return value
-
-
 def index_references(plans: tuple[ImagePlan, ...]) -> tuple[str, ...]:
     """Return the names that an index is going to be pulled by, moving tags among them."""
     plan = plans[0]
     releases = [p[0].release for p in PROJECT.plan.references().values() if p[0].name == plan.name]
-    tags = tags_of(plan.release, releases, tuple(_registry("moving_tags", ())))
+    tags = tags_of(plan.release, releases, tuple(PROJECT.declaration.registry.moving_tags))
     return settings().references(plan.reference, tags)
 
 
@@ -162,7 +119,7 @@ def image_references(plan: ImagePlan) -> tuple[str, ...]:
 
     And its own, if platforms get tags of their own.
     """
-    own = image_reference(plan) if _registry("platform_tags", otherwise=False) else plan.reference
+    own = image_reference(plan) if PROJECT.declaration.registry.platform_tags else plan.reference
     plans = PROJECT.plan.references()[plan.reference]
     return tuple(dict.fromkeys((*index_references(plans), *settings().references(own, ()))))
 
@@ -212,18 +169,3 @@ def export(files: Mapping[Path, Blob]) -> None:
     """Write blobs of the store to files."""
     for path, blob in files.items():
         copy_file(PROJECT.store.path(blob.digest), path)
-
-
-class Removal:
-    """Removes outputs; a class so that doit can say what it does."""
-
-    def __init__(self, folder: str) -> None:
-        self._folder = folder
-
-    def __str__(self) -> str:
-        return f"<remove {beside_output(self._folder)}"
-
-    def __call__(self, dryrun: bool) -> None:  # noqa: FBT001  - doit's name
-        """Remove them."""
-        if not dryrun:
-            shutil.rmtree(beside_output(self._folder), ignore_errors=True)

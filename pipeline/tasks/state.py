@@ -66,6 +66,16 @@ class Work:
         return "outputs in the store, and the digest of what decides them"
 
 
+def deferred(make: Callable[[], Work]) -> Work:
+    """Return work that is only thought about when doit asks: its modules take long to import."""
+    work = functools.cache(make)
+    return Work(
+        inputs=lambda: work().inputs(),
+        is_done=lambda: work().is_done(),
+        run=lambda suspicious: work().run(suspicious),
+    )
+
+
 def is_current(task: Any, values: Mapping[str, object], work: Work) -> bool:
     """Tell doit whether a task is up to date, and what to record when it has succeeded."""
     task.value_savers.append(lambda: {_RECORD: work.inputs()})

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
 from pipeline.errors import ConfigurationError, FormatError, PipelineError, SignatureError
+from pipeline.host.environment import setting
 from pipeline.host.signer import (
     CommandSigner,
     KeySigner,
@@ -20,7 +21,6 @@ from pipeline.host.signer import (
     load_private_key,
     public_key_of,
     read_public_key,
-    setting,
 )
 from tests.attest import vectors_cosign as cosign
 from tests.programs import require_program

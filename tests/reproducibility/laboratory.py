@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import sys
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pipeline.tasks.project import Project
@@ -17,8 +19,6 @@ from tests.reproducibility import spy
 from tests.tasks.project import embedded
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from reproducibility.choices import Variation
     from reproducibility.recipe import Recipe
 
@@ -36,7 +36,9 @@ class Laboratory:
     work: Path
 
 
-def laboratory(folder: Path, *, then: str = "", timeout: float = 60) -> Laboratory:
+def laboratory(
+    folder: Path, *, then: str = "", timeout: float = 60, isolation: Isolation | None = None
+) -> Laboratory:
     """Make a laboratory in which builds look around, or do something else instead."""
     made = embedded(folder / "p")
     made.build("index:15.0:static")
@@ -45,7 +47,11 @@ def laboratory(folder: Path, *, then: str = "", timeout: float = 60) -> Laborato
     other = spy.interpreter(folder / "other", name="other")
     machine = probe_machine(first, ())
     another = dataclasses.replace(probe_interpreter(other), version="3.99.1")
-    machine = dataclasses.replace(machine, interpreters=(*machine.interpreters, another))
+    machine = dataclasses.replace(
+        machine,
+        interpreters=(*machine.interpreters, another),
+        isolation=isolation or machine.isolation,
+    )
     work = folder / "work"
     work.mkdir()
     builder = Builder(
@@ -76,3 +82,23 @@ def poor_machine() -> Machine:
         dies_with_parent=False,
         unusable=(),
     )
+
+
+def processes_with(text: str) -> list[str]:
+    """Return the command lines of processes that mention something, there or in their environment."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*"):
+        try:
+            line = (path / "cmdline").read_bytes()
+            environment = (path / "environ").read_bytes()
+        except OSError:
+            continue
+        if text.encode() in line + environment and int(path.name) != os.getpid():
+            found.append(line.replace(b"\0", b" ").decode("utf-8", "replace"))
+    return found
+
+
+def mounts_below(folder: Path) -> list[str]:
+    """Return the mounts in a directory."""
+    lines = Path("/proc/self/mounts").read_text().splitlines()
+    return [line for line in lines if str(folder) in line]

@@ -117,7 +117,7 @@ def test_the_guilty_variation_is_found_in_few_builds(name: str) -> None:
     result = find(builder)
     assert blamed(result) == {(name,): ("layer:b",)}
     assert result.names == (name,)
-    assert result.builds <= 10
+    assert result.builds <= 11
     assert result.unstable == result.unexplained == ()
 
 
@@ -221,6 +221,24 @@ def test_a_hostile_value_that_is_the_held_one_is_not_tried() -> None:
     result = find(builder, ((same, choice("v01")),))
     assert blamed(result) == {("v01",): ("tree:a",)}
     assert not any(label.endswith("v00") for label, _ in builder.builds)
+
+
+def test_a_variation_of_many_parts_is_taken_apart() -> None:
+    parts = tuple(choice(f"p{n}").setting for n in range(10))
+
+    def change(recipe: Recipe) -> Recipe:
+        return apply(recipe, parts)
+
+    named = tuple(Setting(name=f"part {n}", change=part.change) for n, part in enumerate(parts))
+    whole = Choice(variation="many", setting=Setting(name="all", change=change, parts=named))
+    builder = FakeBuilder({"tree:a": when("p7"), "tree:b": when("p1", "p2")})
+    result = find(builder, ((*ALL, whole),))
+    names = {tuple(map(str, guilt.choices)): guilt.tasks for guilt in result.guilty}
+    assert names == {
+        ("many (part 7)",): ("tree:a",),
+        ("many (part 1)", "many (part 2)"): ("tree:b",),
+    }
+    assert result.names == ("many",)
 
 
 def test_equal_builds_need_no_search() -> None:

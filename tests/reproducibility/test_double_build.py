@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -11,10 +12,15 @@ from pathlib import Path
 import pytest
 
 from reproducibility.choices import apply, choose_round
-from reproducibility.machine import Ability, Isolation
+from reproducibility.machine import Ability, Isolation, namespace_argv
 from reproducibility.outcomes import dependencies, differing, frontier, needs
 from tests.reproducibility import spy
-from tests.reproducibility.laboratory import Laboratory, laboratory
+from tests.reproducibility.laboratory import (
+    Laboratory,
+    laboratory,
+    mounts_below,
+    processes_with,
+)
 from tests.tasks.project import ROOT
 
 TASKS = ("image:15.0:amd64:static",)
@@ -23,24 +29,6 @@ TASKS = ("image:15.0:amd64:static",)
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Laboratory:
     return laboratory(tmp_path_factory.mktemp("double"))
-
-
-def processes_with(text: str) -> list[str]:
-    """Return the command lines that mention something."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
-        try:
-            line = path.read_bytes().replace(b"\0", b" ").decode("utf-8", "replace")
-        except OSError:
-            continue
-        if text in line:
-            found.append(line)
-    return found
-
-
-def mounts_below(folder: Path) -> list[str]:
-    lines = Path("/proc/self/mounts").read_text().splitlines()
-    return [line for line in lines if str(folder) in line]
 
 
 def test_a_build_sees_code_lock_declaration_and_archives(lab: Laboratory) -> None:
@@ -68,6 +56,23 @@ def test_namespaces_hide_network_processes_and_the_first_build(lab: Laboratory) 
     for path in (lab.project.output, lab.project.store.root):
         assert path.is_dir()
         assert f"mount -t tmpfs -o size=4k tmpfs {path}" in text
+
+
+def test_user_namespaces_do_what_root_does(tmp_path: Path) -> None:
+    """As anybody has them who may make any; root may as well."""
+    program, *arguments = namespace_argv(Isolation.USER)
+    if subprocess.run([program, *arguments, "true"], check=False).returncode:
+        pytest.skip("no user namespaces here")
+    lab = laboratory(tmp_path, isolation=Isolation.USER)
+    before = spy.seen(lab.builder.build("held", lab.held, TASKS))
+    wanted = {"user", "host-name", "file-system", "directory-order", "cpus", "process-ids"}
+    choices = [c for c in choose_round(lab.variations, 0) if c.variation in wanted]
+    recipe = apply(lab.held, (c.setting for c in choices))
+    after = spy.seen(lab.builder.build("hostile", recipe, TASKS))
+    changed = {key for key in wanted if before[key] != after[key]}
+    assert changed == {c.variation for c in choices}
+    assert before["user"][:2] == [os.getuid(), os.getgid()] or os.getuid() != 0
+    assert after["interfaces"] in ([], ["lo"])
 
 
 def test_the_environment_is_what_the_recipe_says(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.declaration import Compression
+from pipeline.declaration.tables import Compression
 from pipeline.formats import tar
 from pipeline.formats.decompression import open_decompressed
 from pipeline.formats.digest import CHUNK, Digest

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pipeline.declaration import Declaration, parse_declaration
+from pipeline.declaration.reading import parse_declaration
 from pipeline.errors import LockfileError, StaleLockError
 from pipeline.formats.digest import Digest
 from pipeline.pkg.lockfile import (
@@ -30,6 +30,8 @@ from pipeline.stages.plan import (
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from pipeline.declaration.tables import Declaration
 
 TEXT = """
 format = 1

@@ -11,7 +11,7 @@ import pytest
 
 from pipeline.attest.provenance import Run, reproducible_part
 from pipeline.attest.statement import Statement
-from pipeline.declaration import parse_declaration
+from pipeline.declaration.reading import parse_declaration
 from pipeline.errors import ConfigurationError, LayoutError
 from pipeline.formats.digest import Digest
 from pipeline.formats.mtree import parse_spec

@@ -38,9 +38,7 @@ class Project:
 
     path: Path
 
-    def doit(
-        self, *arguments: str, env: dict[str, str] | None = None, umask: int = 0o022
-    ) -> Run:
+    def doit(self, *arguments: str, env: dict[str, str] | None = None, umask: int = 0o022) -> Run:
         """Run doit here."""
         done = subprocess.run(
             [sys.executable, "-m", "doit", *arguments],

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
-from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from pipeline.host.layout import Layout
 from pipeline.oci.validate import validate_layout
 from tests.tasks.project import ROOT, Project, embedded
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 GOLDEN = json.loads((ROOT / "fixtures" / "golden" / "format-1.json").read_bytes())
 
@@ -81,7 +84,7 @@ def test_base_annotation_names_the_parent(built: Project) -> None:
     assert manifest["annotations"][f"{base}.digest"] == digests["freebsd-dynamic:15.0-amd64"]
 
 
-VARIATIONS = {
+VARIATIONS: dict[str, dict[str, Any]] = {
     "environment": {
         "env": {"TZ": "GMT-14", "LANG": "tr_TR.UTF-8", "LC_ALL": "C", "PYTHONHASHSEED": "4711"},
         "umask": 0o077,

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -18,6 +18,9 @@ from fixtures.miniature import base, generate
 from fixtures.miniature.entry import file
 from fixtures.miniature.repository import write_repository
 from tests.tasks.project import Project, embedded, with_repositories
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 FIRST = "image:15.0:amd64:static"
 

@@ -22,6 +22,7 @@ from tests.tasks.project import ROOT
 
 if TYPE_CHECKING:
     from reproducibility.audit import Audit
+    from reproducibility.choices import Choice
 
 DOCUMENT: Final = ROOT / "docs" / "audit-faults.md"
 PREFIX: Final = "freebsd-fault-"
@@ -49,6 +50,8 @@ class Found:
     causes: tuple[Cause, ...]
     """Those of the image's differences, without mere consequences."""
     variations: tuple[str, ...]
+    blame: str
+    """Them, and of the environment the variables."""
     is_unstable: bool
     begins: str
     """Kind of the task whose result is the first to differ."""
@@ -100,9 +103,11 @@ def findings(result: Audit) -> tuple[Found, ...]:
             name = difference.place.image.removeprefix(PREFIX).partition(":")[0]
             causes[name] |= {difference.cause} - {Cause.CONSEQUENCE}
     blamed: dict[str, set[str]] = defaultdict(set)
+    words: dict[str, set[str]] = defaultdict(set)
     for guilt in result.bisection.guilty:
         for task in guilt.tasks:
             blamed[_fault_of(task)] |= {choice.variation for choice in guilt.choices}
+            words[_fault_of(task)] |= {_words(choice) for choice in guilt.choices}
     begins = {_fault_of(task): task.partition(":")[0] for task in result.bisection.tasks}
     unstable = {_fault_of(task) for task in result.bisection.unstable}
     return tuple(
@@ -110,6 +115,7 @@ def findings(result: Audit) -> tuple[Found, ...]:
             fault=fault,
             causes=tuple(sorted(causes[fault.name], key=list(Cause).index)),
             variations=tuple(sorted(blamed[fault.name])),
+            blame=", ".join(sorted(words[fault.name])),
             is_unstable=fault.name in unstable,
             begins=begins.get(fault.name, ""),
         )
@@ -120,6 +126,10 @@ def findings(result: Audit) -> tuple[Found, ...]:
 def _fault_of(task: str) -> str:
     image = [part for part in task.split(":") if part.startswith("fault-")]
     return image[0].removeprefix("fault-") if image else ""
+
+
+def _words(choice: Choice) -> str:
+    return str(choice) if choice.setting.name.startswith("$") else choice.variation
 
 
 def document(found: tuple[Found, ...]) -> str:
@@ -143,7 +153,7 @@ def document(found: tuple[Found, ...]) -> str:
 def _blame(f: Found) -> str:
     if f.is_unstable:
         return "differs on every run"
-    return ", ".join(f.variations) or "nobody"
+    return f.blame or "nobody"
 
 
 def main() -> None:

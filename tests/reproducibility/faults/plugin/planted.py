@@ -313,12 +313,13 @@ DATABASES = {"sqlite-order": insertion_order, "sqlite-row": row, "sqlite-wal": w
 
 
 def tar_order(entries):
-    """Write entries as a directory lists them."""
+    """Write entries as a walk meets them that does not sort what a directory lists."""
+    tops = {e.path.partition("/")[0] for e in entries}
     with tempfile.TemporaryDirectory(dir=Path.cwd()) as folder:
-        names = {e.path.replace("/", "%"): e for e in entries}
-        for name in names:
+        for name in tops:
             (Path(folder) / name).touch()
-        return [names[name] for name in os.listdir(folder)]
+        found = os.listdir(folder)
+    return [e for name in found for e in entries if e.path.partition("/")[0] == name]
 
 
 def hard_link_order(entries):

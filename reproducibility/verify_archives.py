@@ -1,0 +1,103 @@
+"""Having the archives of a claim in a store, each believed by its digest.
+
+Those that the store has are hashed. Of those that cannot be had, all are named, so that a mirror can
+be looked for once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import DigestMismatchError, FetchError, NotFoundError
+from pipeline.host.fetch import WantedFile, fetch_all, no_progress
+from pipeline.host.progress import Downloads
+from pipeline.host.repository_url import open_fetcher
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from pipeline.host.fetch import Fetcher, Progress
+    from pipeline.host.store import Store
+    from reproducibility.verify_sources import Archive, Needs
+
+_NAMED: Final = 8
+
+
+class UnavailableError(FetchError):
+    """Archives that a lock pins are not where they were."""
+
+
+def fetch_archives(needs: Needs, *, store: Store, is_quiet: bool) -> None:
+    """Have all archives in a store.
+
+    Args:
+        needs: the archives.
+        store: where they go.
+        is_quiet: show no progress.
+
+    Raises:
+        UnavailableError: some are gone, or are others now.
+        FetchError: a repository cannot be reached.
+    """
+    missing = [a for a in needs.archives if not store.verify(a.package.digest)]
+    if not missing:
+        return
+    size = sum(a.package.size for a in missing)
+    with contextlib.ExitStack() as stack:
+        progress: Progress = no_progress
+        if not is_quiet:
+            progress = stack.enter_context(Downloads("fetching packages", len(missing), size))
+        try:
+            fetch_all(_wanted(missing), store=store, progress=progress)
+        except (NotFoundError, DigestMismatchError):
+            left = [a for a in missing if not store.has(a.package.digest)]
+        else:
+            return
+    _fetch_one_by_one(left, store)
+
+
+def _wanted(archives: Sequence[Archive]) -> list[tuple[Fetcher, WantedFile]]:
+    fetchers = {url: open_fetcher(url, base=Path()) for url in sorted({a.url for a in archives})}
+    return [
+        (
+            fetchers[a.url],
+            WantedFile(
+                path=a.package.repopath,
+                size=a.package.size,
+                sum=a.package.sum,
+                digest=a.package.digest,
+            ),
+        )
+        for a in archives
+    ]
+
+
+def _fetch_one_by_one(archives: Sequence[Archive], store: Store) -> None:
+    """Find out which archives cannot be had, and say so."""
+    gone, other = [], []
+    for archive in archives:
+        name = f"{archive.package.name}-{archive.package.version}"
+        try:
+            fetch_all(_wanted([archive]), store=store)
+        except NotFoundError:
+            gone.append(name)
+        except DigestMismatchError:
+            other.append(name)
+    parts = []
+    if gone:
+        parts.append(f"gone from the repository: {_listed(gone)}")
+    if other:
+        parts.append(f"another file under the same name: {_listed(other)}")
+    if parts:
+        names = sorted({a.package.repository for a in archives})
+        raise UnavailableError(
+            "; ".join(parts),
+            hint=f"name a mirror that has what the lock pins: --repository {names[0]}=URL",
+        )
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(sorted(names)[:_NAMED]) + more

@@ -1,0 +1,139 @@
+"""The process that reads and builds what others have written: `python -m … check|build SITE`.
+
+It knows nothing but a directory, the site, that the parent has made (`verify_build`):
+
+    images.toml, images.lock.json    the claim
+    order.json                       what to build of it
+    store/                           the archives
+    oci/                             the layout it makes
+    progress                         lines that say what goes on
+    result.json                      what came of it
+
+The parent believes none of it without looking.
+"""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from pipeline.errors import FormatError, PipelineError
+from pipeline.formats import canonical_json
+from pipeline.formats.fields import get_required, get_sequence_of
+from pipeline.host.layout import PublishedLayout
+from pipeline.host.store import Store
+from pipeline.stages.build import build
+from pipeline.stages.image import make_index
+from reproducibility.verify_claim import Sources, parse_claim
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from pipeline.host.store import Blob
+    from reproducibility.verify_claim import Claim
+
+DECLARATION: Final = "images.toml"
+LOCK: Final = "images.lock.json"
+ORDER: Final = "order.json"
+STORE: Final = "store"
+LAYOUT: Final = "oci"
+PROGRESS: Final = "progress"
+RESULT: Final = "result.json"
+
+CHECK_MEMORY: Final = 2 << 30
+"""Bytes of address space for reading a claim."""
+
+_FAILED: Final = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Order:
+    """What to build."""
+
+    images: tuple[str, ...]
+    """As `release:architecture:image`."""
+    is_index: bool
+
+    def to_bytes(self) -> bytes:
+        """Encode."""
+        return canonical_json.dumps({"images": list(self.images), "index": self.is_index})
+
+    @classmethod
+    def parse(cls, data: bytes) -> Order:
+        """Read; the inverse."""
+        d = canonical_json.loads_object(data)
+        return cls(
+            images=get_sequence_of(d, str, "images"), is_index=get_required(d, bool, "index")
+        )
+
+
+def _read_claim(site: Path) -> Claim:
+    return parse_claim(
+        Sources(
+            origin="",
+            declaration=(site / DECLARATION).read_bytes(),
+            lock=(site / LOCK).read_bytes(),
+            target=None,
+            artifact=None,
+        )
+    )
+
+
+def _build(site: Path, say: Callable[[str], object]) -> None:
+    claim = _read_claim(site)
+    order = Order.parse((site / ORDER).read_bytes())
+    store = Store(site / STORE)
+    layout = PublishedLayout(site / LAYOUT, store=store)
+    plans = [claim.plan.images[name] for name in order.images]
+    manifests = []
+    for plan in plans:
+        image = build(plan, claim.declaration, store=store, say=say).image
+        layout.publish(f"{plan.reference}-{plan.architecture}", image.manifest, image.blobs)
+        manifests.append(image.manifest)
+    if order.is_index:
+        raw, descriptor = make_index(plans, claim.declaration, manifests)
+        blob: Blob = store.put(raw)
+        layout.publish(plans[0].reference, descriptor, [blob])
+
+
+def _note(site: Path) -> Callable[[str], object]:
+    def say(text: str) -> None:
+        with (site / PROGRESS).open("a", encoding="utf-8") as f:
+            f.write(f"{text}\n")
+
+    return say
+
+
+def run(mode: str, site: Path) -> dict[str, object]:
+    """Do it; return what goes into `result.json`."""
+    try:
+        if mode == "check":
+            _read_claim(site)
+        else:
+            _build(site, _note(site))
+    except PipelineError as e:
+        kind = "format" if isinstance(e, FormatError) else "other"
+        return {"error": str(e), "hint": e.hint, "kind": kind}
+    except OSError as e:
+        return {"error": (e.strerror or "i/o error").lower(), "hint": None, "kind": "host"}
+    except MemoryError:
+        return {"error": "takes too much memory", "hint": None, "kind": "format"}
+    return {"error": None, "hint": None, "kind": ""}
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the parent says; return the exit status."""
+    mode, site = arguments[0], Path(arguments[1])
+    if mode == "check":
+        resource.setrlimit(resource.RLIMIT_AS, (CHECK_MEMORY, CHECK_MEMORY))
+    result = run(mode, site)
+    (site / RESULT).write_text(json.dumps(result), "utf-8")
+    return _FAILED if result["error"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
