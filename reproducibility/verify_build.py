@@ -19,13 +19,15 @@ import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import CommandError, ConfigurationError, PipelineError
+from pipeline.errors import CommandError, PipelineError
 from pipeline.host import command
 from pipeline.host.layout import Layout
 from pipeline.host.store import Store, copy_file
 from reproducibility.interpreters import code_environment
 from reproducibility.machine import Isolation, namespace_argv, stage_environment
 from reproducibility.verify_child import (
+    BUILD,
+    CHECK,
     DECLARATION,
     LAYOUT,
     LOCK,
@@ -37,7 +39,7 @@ from reproducibility.verify_child import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from pipeline.formats.digest import Digest
@@ -52,11 +54,11 @@ _PROBE_SECONDS: Final = 20.0
 
 
 class BuildError(PipelineError):
-    """A build did not come to its end."""
+    """A claim could not be built."""
 
 
-class RefusedError(PipelineError):
-    """A claim that cannot be read."""
+class HarmfulError(PipelineError):
+    """A claim that cannot be read in reasonable time and memory."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,12 +103,7 @@ def _leash() -> tuple[str, ...]:
 
 
 def _run(mode: str, site: Path, *, timeout: float) -> None:
-    """Run the process.
-
-    Raises:
-        RefusedError: it cannot read the claim.
-        BuildError: it failed in another way.
-    """
+    """Run the process; raise BuildError if it fails."""
     for name in ("home", "tmp"):
         (site / name).mkdir(exist_ok=True)
     (site / RESULT).unlink(missing_ok=True)
@@ -127,23 +124,23 @@ def _run(mode: str, site: Path, *, timeout: float) -> None:
             argv, environment=environment, timeout=timeout, limit=_MAX_SAID, check=False
         )
     except CommandError as e:
-        raise BuildError(f"the process that reads it was ended: {e.stderr}") from None
-    result = _result(site)
-    if result is None:
+        raise BuildError(f"was stopped: {e.stderr}") from None
+    error, hint = _result(site)
+    if error is None:
         said = (output.stdout + output.stderr).decode("utf-8", "replace").strip().splitlines()
         raise BuildError(f"exit status {output.status}: {said[-1] if said else 'no message'}")
-    error, hint, kind = result
     if error:
-        raise (RefusedError if kind == "format" else BuildError)(error, hint=hint)
+        raise BuildError(error, hint=hint)
 
 
-def _result(site: Path) -> tuple[str, str | None, str] | None:
+def _result(site: Path) -> tuple[str | None, str | None]:
+    """Return what was wrong, empty for nothing, None where the process does not say; and a hint."""
     try:
         with (site / RESULT).open("rb") as f:
             d = json.loads(f.read(_MAX_RESULT))
-        return str(d["error"] or ""), d["hint"] and str(d["hint"]), str(d["kind"])
+        return str(d["error"]), d["hint"] and str(d["hint"])
     except (OSError, ValueError, LookupError, TypeError):
-        return None
+        return None, None
 
 
 # ---------------------------------------------------------------- reading, building
@@ -153,13 +150,13 @@ def check_claim(sources: Sources, site: Path) -> None:
     """Have a claim read where nothing can be lost; then it may be read here.
 
     Raises:
-        RefusedError: it cannot be read, or takes too much time or memory.
+        HarmfulError: that takes too much time or memory.
     """
     _write_claim(sources, site)
     try:
-        _run("check", site, timeout=CHECK_SECONDS)
+        _run(CHECK, site, timeout=CHECK_SECONDS)
     except BuildError as e:
-        raise RefusedError(str(e), hint=e.hint) from None
+        raise HarmfulError(f"reading it: {e}") from None
 
 
 def _write_claim(sources: Sources, site: Path) -> None:
@@ -188,7 +185,7 @@ def build_claim(
         say: told what is going on.
 
     Raises:
-        BuildError, RefusedError: it cannot be built.
+        BuildError: that fails, or takes too long.
     """
     _write_claim(sources, site)
     order = Order(images=tuple(str(plan) for plan in goal.plans), is_index=goal.is_index)
@@ -198,7 +195,7 @@ def build_claim(
     for digest in sorted(needed):
         copy_file(archives.path(digest), store.path(digest))
     with _told(site / PROGRESS, say):
-        _run("build", site, timeout=timeout)
+        _run(BUILD, site, timeout=timeout)
     for name in (STORE, "home", "tmp"):
         shutil.rmtree(site / name)
     references = Layout(site / LAYOUT).references()
@@ -236,8 +233,3 @@ def _told(path: Path, say: Callable[[str], object]) -> Iterator[None]:
         finished.set()
         thread.join()
 
-
-def check_machine(folder: Path) -> None:
-    """Raise ConfigurationError unless there is room to work in."""
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: no such directory", hint="make it first")

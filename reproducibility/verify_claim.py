@@ -190,8 +190,6 @@ def find_goal(claim: Claim, published: Published) -> Goal:
     if architecture is not None and architecture not in {p.architecture for p in plans}:
         raise FormatError(f"target {target}: there is no such architecture in its declaration")
     if published.platform is None:
-        if architecture is not None:
-            raise FormatError(f"it is for {architecture} alone, and the image is an index")
         return Goal(release=release, image=image, plans=plans, is_index=True)
     fitting = tuple(p for p in plans if same_platform(p.platform, published.platform))
     if not fitting:

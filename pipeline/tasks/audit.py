@@ -19,6 +19,7 @@ from doit.exceptions import TaskError, TaskFailed
 from pipeline.errors import PipelineError
 from pipeline.host import command
 from pipeline.tasks.config import PROJECT
+from pipeline.tasks.project import DEFAULT
 from pipeline.tasks.reporter import HINT, say
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 Task = dict[str, Any]
 
 REPORT: Final = "build/audit"
-"""Folder of the report, beside the declaration."""
+"""Folder of the report, beside the declaration; others than images.toml add their name."""
 _TIMEOUT: Final = 24 * 3600.0
 _LIMIT: Final = 16 << 20
 _DIFFERENT: Final = 1
@@ -62,7 +63,8 @@ _PARAMS: Final = [
 
 
 def _folder() -> Path:
-    return PROJECT.root / REPORT
+    name = "" if PROJECT.path.name == DEFAULT else f"-{PROJECT.path.stem}"
+    return PROJECT.root / f"{REPORT}{name}"
 
 
 @task_params(_PARAMS)  # type: ignore[untyped-decorator]

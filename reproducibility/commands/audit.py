@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 PYTHONS: Final = "PKGBASE_OCI_PYTHONS"
 """Variable with more interpreters, as --python takes them, separated by colons."""
-REPORT: Final = Path("build/audit")
-"""Folder of the report, beside the declaration."""
+REPORT: Final = "build/audit"
+"""Folder of the report, beside the declaration; others than images.toml add their name."""
 
 INTERRUPTED: Final = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -115,7 +115,7 @@ def run(arguments: argparse.Namespace) -> int:
         _list_variations(others)
         return Verdict.REPRODUCIBLE.exit_code
     project = Project(arguments.config, store=arguments.store, output=arguments.output)
-    report = arguments.report or project.root / REPORT
+    report = arguments.report or project.root / _report_name(project)
     settings = Settings(
         report=report,
         work=arguments.work or report / "work",
@@ -143,6 +143,10 @@ def run(arguments: argparse.Namespace) -> int:
     if not arguments.quiet:
         _print(result)
     return result.report.verdict.exit_code
+
+
+def _report_name(project: Project) -> str:
+    return REPORT if project.path.name == DEFAULT else f"{REPORT}-{project.path.stem}"
 
 
 def _interrupt(*_: object) -> NoReturn:

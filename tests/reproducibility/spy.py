@@ -25,7 +25,16 @@ FILE = Path("build/store/memo/seen.json")
 LOCALE = ("LANG", "LC_ALL", "LANGUAGE", "PYTHONUTF8", "PYTHONCOERCECLOCALE")
 KNOWN = (*LOCALE, "TZ", "PYTHONHASHSEED", "PATH", "HOME", "TMPDIR", "PYTHONPATH", "TERM")
 CLOCK = ("LD_PRELOAD", "FAKETIME", "FAKETIME_FMT", "NO_FAKE_STAT", "DONT_FAKE_MONOTONIC")
-IGNORED = (*CLOCK, "FAKETIME_FORCE_MONOTONIC_FIX", "SPY", "PWD", "OLDPWD", "SHLVL", "_")
+IGNORED = (
+    *CLOCK,
+    "FAKETIME_FORCE_MONOTONIC_FIX",
+    "FAKETIME_SHARED",
+    "SPY",
+    "PWD",
+    "OLDPWD",
+    "SHLVL",
+    "_",
+)
 
 
 def interpreter(path: Path, *, name: str = "spy", then: str = "") -> str:

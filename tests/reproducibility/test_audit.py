@@ -136,6 +136,7 @@ def copy_of(built: Project, path: Path) -> Project:
     return Project(path)
 
 
+@pytest.mark.slow
 def test_a_first_build_that_is_another_is_found_out(built: Project, tmp_path: Path) -> None:
     """Built, then the declaration was changed: no variation is to blame, the layout is stale."""
     project = copy_of(built, tmp_path / "p")
@@ -155,6 +156,7 @@ def test_a_first_build_that_is_another_is_found_out(built: Project, tmp_path: Pa
     assert project.doit(*options).status == 0
 
 
+@pytest.mark.slow
 def test_a_damaged_layout_is_not_called_reproducible(built: Project, tmp_path: Path) -> None:
     project = copy_of(built, tmp_path / "p")
     blobs = sorted(
@@ -286,6 +288,7 @@ def test_the_verdict_does_not_need_diffoscope(
     assert not processes_with("sleep 4712")
 
 
+@pytest.mark.slow
 def test_a_failure_to_compare_does_not_lose_the_verdict(
     faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -298,6 +301,7 @@ def test_a_failure_to_compare_does_not_lose_the_verdict(
     assert any("could not be compared" in note for note in result.report.notes)
 
 
+@pytest.mark.slow
 def test_a_build_that_fails_under_a_variation_is_named(faulty: Path, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(
@@ -321,6 +325,7 @@ def test_a_build_that_fails_under_a_variation_is_named(faulty: Path, tmp_path: P
     assert any("the build fails with umask (077): exit status 9" in n for n in result.report.notes)
 
 
+@pytest.mark.slow
 def test_a_machine_that_can_little_still_audits(
     faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -161,7 +161,8 @@ def test_with_gpg_alone_there_is_a_lookaside_tree(project: Project) -> None:
                 env={"GNUPGHOME": str(home)},
             )
             assert run.status == 0, run.output + run.errors
-            assert len(executed(run.output)) == expected
+            signed = [name for name in executed(run.output) if name.startswith("sign:")]
+            assert len(signed) == expected
     digest = project.digests()["freebsd-static:15.0-amd64"].replace(":", "=")
     folder = project.path / f"build/lookaside/freebsd/freebsd-static@{digest}"
     (file,) = folder.iterdir()
