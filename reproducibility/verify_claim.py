@@ -200,11 +200,12 @@ def find_goal(claim: Claim, published: Published) -> Goal:
 
 
 def same_platform(a: Platform, b: Platform) -> bool:
-    """Say whether two platforms are the same; arm64 is arm64/v8."""
-    return _plain(a) == _plain(b)
+    """Say whether two platforms are the same."""
+    return platform_key(a) == platform_key(b)
 
 
-def _plain(platform: Platform) -> tuple[str, str, str | None]:
+def platform_key(platform: Platform) -> tuple[str, str, str | None]:
+    """Return what is equal for equal platforms; arm64 is arm64/v8."""
     variant = platform.variant
     if variant == _NO_VARIANT.get(platform.architecture):
         variant = None

@@ -271,7 +271,7 @@ class LayoutPlace:
 class JoinedPlace:
     """An image, and what is said of it there and in other places."""
 
-    def __init__(self, image: ImagePlace, others: Iterable[Place]) -> None:
+    def __init__(self, image: RegistryPlace | LayoutPlace, others: Iterable[Place]) -> None:
         self.image = image
         self._places: tuple[Place, ...] = (image, *others)
 

@@ -22,6 +22,8 @@ from tests.tasks.project import Project, embedded, with_repositories
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # whole runs of doit
+
 FIRST = "image:15.0:amd64:static"
 
 

@@ -11,6 +11,8 @@ from tests.tasks.project import Project, embedded
 if TYPE_CHECKING:
     from pathlib import Path
 
+pytestmark = pytest.mark.slow  # whole runs of doit
+
 
 @pytest.fixture
 def project(tmp_path: Path) -> Project:
