@@ -30,7 +30,6 @@ from reproducibility.verify_image import find_subject
 from reproducibility.verify_locks import attached_locks, sort_out
 from reproducibility.verify_result import (
     Blobs,
-    Delivery,
     Outcome,
     Part,
     Signed,
@@ -39,7 +38,6 @@ from reproducibility.verify_result import (
 from reproducibility.verify_signatures import Witnesses
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from pipeline.attest.public_key import PublicKey
@@ -175,6 +173,8 @@ class _Run:
             if number >= self._settings.tries or self.is_reproduced:
                 self._leave(candidate)
                 continue
+            if isolation() is Isolation.NONE and not self._tried:
+                self.notes.append("this machine has no namespaces: the build could see it")
             name = f"build-{number}"
             self._tried.append(try_claim(candidate, self._subject, self._bench, name=name))
 
@@ -248,11 +248,12 @@ class _Run:
     def tools(self) -> tuple[str, ...]:
         """The programs that took part."""
         best = self._best
-        algorithm = "none" if best is None else best.candidate.claim.declaration.compression.algorithm
+        algorithm = (
+            "none" if best is None else best.candidate.claim.declaration.compression.algorithm
+        )
         encoder = encoder_version(algorithm)
         return (
             f"pkgbase-oci {pipeline.__version__}",
             f"Python {platform.python_version()}",
             *((encoder,) if encoder != "none" else ()),
-            *(("no namespaces",) if isolation() is Isolation.NONE else ()),
         )

@@ -4,8 +4,8 @@ The process parses what others have written: declaration, lock, archives. It get
 nothing of ours: no environment, no network and no other processes where this machine has
 namespaces, and a bounded time. It runs no code but this program's.
 
-A claim is read by such a process before it is read here (`check_claim`): text can be written so that
-reading it takes all memory.
+A claim is read by such a process before it is read here (`check_claim`): text can be written so
+that reading it takes all memory.
 """
 
 from __future__ import annotations
@@ -95,9 +95,7 @@ def _leash() -> tuple[str, ...]:
     """Return the command that ends another one with us, if there is one."""
     argv = ("setpriv", "--pdeathsig", "KILL")
     with contextlib.suppress(PipelineError):
-        command.run(
-            [*argv, "true"], environment=stage_environment(), timeout=_PROBE_SECONDS
-        )
+        command.run([*argv, "true"], environment=stage_environment(), timeout=_PROBE_SECONDS)
         return argv
     return ()
 
@@ -232,4 +230,3 @@ def _told(path: Path, say: Callable[[str], object]) -> Iterator[None]:
     finally:
         finished.set()
         thread.join()
-

@@ -22,7 +22,6 @@ from pipeline.declaration.tables import FORMAT
 from pipeline.errors import DeclarationError, FormatError, LockfileError, PipelineError
 from pipeline.formats import canonical_json
 from pipeline.formats.fields import get_optional
-from pipeline.oci.platform import Platform
 from pipeline.pkg.lockfile import Lock
 from pipeline.stages.image import make_index
 from pipeline.stages.plan import Plan, check_lock, make_plan
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from pipeline.declaration.tables import Declaration
     from pipeline.formats.digest import Digest
+    from pipeline.oci.platform import Platform
     from pipeline.stages.plan import ImagePlan
 
 MAX_DECLARATION: Final = 1 << 20
@@ -184,9 +184,7 @@ def find_goal(claim: Claim, published: Published) -> Goal:
     release, image = pair
     if pair not in claim.pairs:
         raise FormatError(f"target {release}:{image} is not in its declaration")
-    plans = tuple(
-        plan for plan in claim.plan.images.values() if (plan.release, plan.name) == pair
-    )
+    plans = tuple(plan for plan in claim.plan.images.values() if (plan.release, plan.name) == pair)
     if architecture is not None and architecture not in {p.architecture for p in plans}:
         raise FormatError(f"target {target}: there is no such architecture in its declaration")
     if published.platform is None:
@@ -246,9 +244,7 @@ def contradictions(claim: Claim, goal: Goal, published: Published) -> tuple[str,
     return _contradictions(claim, (goal.release, goal.image), published)
 
 
-def _contradictions(
-    claim: Claim, pair: tuple[str, str], published: Published
-) -> tuple[str, ...]:
+def _contradictions(claim: Claim, pair: tuple[str, str], published: Published) -> tuple[str, ...]:
     want = published.annotations
     plans = [p for p in claim.plan.images.values() if (p.release, p.name) == pair]
     raw, _ = make_index(plans[:1], claim.declaration, ())
@@ -265,4 +261,3 @@ def _contradictions(
 
 def _quoted(text: str | None) -> str:
     return "nothing" if text is None else repr(text[:60])
-

@@ -121,8 +121,9 @@ def attached_locks(
         place, tuple(subject.published.values()), others
     )
     artifacts.sort(
-        key=lambda pair: witnesses.lock(pair[1].declaration.digest, pair[1].lock.digest)
-        is not Signed.YES
+        key=lambda pair: (
+            witnesses.lock(pair[1].declaration.digest, pair[1].lock.digest) is not Signed.YES
+        )
     )
     if len(artifacts) > MAX_LOCKS:
         text = f"{len(artifacts) - MAX_LOCKS} more locks are attached and were not looked at"
@@ -229,9 +230,7 @@ def sort_out(
         )
         key = (one.declaration, one.lock, goal.release, goal.image)
         candidates.setdefault(key, candidate)
-    order = sorted(
-        candidates.values(), key=lambda c: (c.signed is not Signed.YES, not c.is_likely)
-    )
+    order = sorted(candidates.values(), key=lambda c: (c.signed is not Signed.YES, not c.is_likely))
     return order, others
 
 
@@ -243,4 +242,3 @@ def _name_warnings(goal: Goal, published: Published) -> Iterator[str]:
         yield f"the lock calls it {goal.reference}, it was asked for as {published.name}"
     elif tag.replace(".", "", 1).isdigit() and "." in tag and tag != goal.release:
         yield f"the lock calls it {goal.reference}, it was asked for as {published.name}"
-

@@ -338,7 +338,7 @@ def open_place(text: str, access: Access) -> RegistryPlace | LayoutPlace:
     """
     if text.startswith(_LAYOUTS):
         return LayoutPlace(text, _source_name(text))
-    return RegistryPlace(_reference(text), access)
+    return RegistryPlace(parse_reference(text), access)
 
 
 def _source_name(text: str) -> SourceName:
@@ -348,7 +348,8 @@ def _source_name(text: str) -> SourceName:
         raise ConfigurationError(f"{text}: {e}") from None
 
 
-def _reference(text: str) -> Reference:
+def parse_reference(text: str) -> Reference:
+    """Read a reference that the user has written."""
     try:
         return Reference.parse(text)
     except FormatError as e:

@@ -122,10 +122,7 @@ class Witnesses:
                 statement = verify_bundle(raw, self._keys, self._subject)
             except PipelineError:
                 continue
-            if (
-                statement.predicate_type == PredicateType.PROVENANCE
-                and _named(statement) == wanted
-            ):
+            if statement.predicate_type == PredicateType.PROVENANCE and _named(statement) == wanted:
                 return Signed.YES
         return Signed.NO
 

@@ -37,9 +37,7 @@ _MAX_NOTES: Final = 6
 _MAX_PARTS: Final = 12
 
 
-def print_verification(
-    verification: Verification, report: Report | None, stream: TextIO
-) -> None:
+def print_verification(verification: Verification, report: Report | None, stream: TextIO) -> None:
     """Print it; colours only if the stream is a terminal."""
     console = Console(file=stream, highlight=False, soft_wrap=True)
     mark, text, colour = VERDICTS[verification.verdict]

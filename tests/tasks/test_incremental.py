@@ -230,7 +230,6 @@ def test_one_image_can_be_built_alone(tmp_path: Path) -> None:
     assert set(project.digests()) == {"freebsd-dynamic:15.0-amd64"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("delay", [0.25, 0.4, 0.5, 0.6, 0.7, 0.9])
 @pytest.mark.parametrize("what", [signal.SIGKILL, signal.SIGINT])
 def test_interrupted_build_is_finished_by_the_next(
