@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -86,6 +87,8 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
     def __init__(self, outstream: TextIO, options: Mapping[str, Any]) -> None:
         super().__init__(outstream, options)
+        if isinstance(outstream, io.TextIOWrapper):
+            outstream.reconfigure(errors="replace")  # the bar has characters that ASCII lacks
         self._tasks: Mapping[str, Any] = {}
         self._names: frozenset[str] = frozenset()
         self._done = 0
