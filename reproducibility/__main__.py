@@ -16,7 +16,7 @@ from pipeline.errors import PipelineError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-COMMANDS: Final = ("diff", "audit", "trust", "verify")
+COMMANDS: Final = ("diff", "audit", "trust", "verify", "policy")
 """Modules of `reproducibility.commands`, in the order of the help text."""
 
 COULD_NOT_TELL: Final = 2

@@ -165,7 +165,7 @@ class Builder:
         for path in (self._project.path, self._project.lock_path):
             shutil.copyfile(path, project / path.name)
         for archive in sorted((self._work / "archives").iterdir()):
-            target = project / STORE / "blobs" / "sha256" / archive.name[:2] / archive.name
+            target = project / STORE / "blobs" / "sha256" / archive.name
             target.parent.mkdir(parents=True, exist_ok=True)
             _share(archive, target)
         if recipe.claimed_cpus is not None:

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final
 
 import pipeline
 from pipeline.errors import DigestMismatchError, PipelineError
+from pipeline.host.registry_progress import Transfers
 from pipeline.host.toolchain import encoder_version
 from pipeline.stages.layer import encoder_warning
 from reproducibility.machine import Isolation
@@ -116,6 +117,7 @@ def verify(place: JoinedPlace, settings: Settings) -> Verified:
     attempts = run.attempts
     verification = Verification(
         image=str(place),
+        root=str(subject.root.digest),
         digest=str(subject.chosen.digest),
         by_tag=place.is_named,
         parts=next((a.parts for a in attempts if a.parts), _parts(subject)),
@@ -210,8 +212,11 @@ class _Run:
         """Read what is served for an image that was reproduced."""
         if not self.is_reproduced or self._settings.is_shallow:
             return NOT_CHECKED
-        self._bench.say("reading what is served for it")
-        return check_blobs(self._place.image, self._subject.blobs, say=self._bench.say)
+        if self._bench.is_quiet:
+            return check_blobs(self._place.image, self._subject.blobs)
+        with Transfers("reading what is served for it") as transfers:
+            transfers.expect(self._subject.blobs)
+            return check_blobs(self._place.image, self._subject.blobs, progress=transfers.advance)
 
     def compare(self) -> Comparison | None:
         """Find out why an image is different; that this fails is only a note."""

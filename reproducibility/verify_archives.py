@@ -1,7 +1,7 @@
 """Having the archives of a claim in a store, each believed by its digest.
 
-Those that the store has are hashed. All that cannot be had are named, so that a mirror can be looked
-for once.
+Those that the store has are hashed. All that cannot be had are named, so that a mirror can be
+looked for once.
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shlex
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -188,6 +189,7 @@ def settings_of(arguments: argparse.Namespace, work: Path) -> Settings:
             timeout=arguments.timeout,
             is_quiet=arguments.quiet,
             say=progress_line(quiet=arguments.quiet),
+            watch=progress_line(quiet=arguments.quiet or not sys.stderr.isatty()),
         ),
         diffoscope=None if arguments.no_diffoscope else Diffoscope(),
         report=arguments.report,
@@ -214,24 +216,25 @@ def check_arguments(arguments: argparse.Namespace) -> Signer | None:
 
 
 def _signer(arguments: argparse.Namespace) -> Signer:
-    signer: Signer
+    """Return who signs; a key that cannot be used is found out now, not after the build."""
     if arguments.signing_command:
         if arguments.signing_key or arguments.public_key is None:
             raise ConfigurationError(
                 "--signing-command wants its --public-key, and no --signing-key beside it"
             )
-        signer = CommandSigner(
+        command = CommandSigner(
             command=tuple(shlex.split(arguments.signing_command)),
             reads=arguments.signing_command_reads,
             public_file=arguments.public_key,
         )
-    else:
-        key = arguments.signing_key or setting("key")
-        if not key:
-            raise ConfigurationError(
-                "there is no key to sign the attestation with",
-                hint="--signing-key FILE, or PKGBASE_OCI_KEY; docs/signing.md says how to make one",
-            )
-        signer = KeySigner(KeySource(key), PasswordSource())
-    signer.public_key  # noqa: B018  - now rather than after an hour of building
+        read_public_key(arguments.public_key)
+        return command
+    key = arguments.signing_key or setting("key")
+    if not key:
+        raise ConfigurationError(
+            "there is no key to sign the attestation with",
+            hint="--signing-key FILE, or PKGBASE_OCI_KEY; docs/signing.md says how to make one",
+        )
+    signer = KeySigner(KeySource(key), PasswordSource())
+    signer.sign(b"")
     return signer

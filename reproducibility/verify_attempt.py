@@ -47,6 +47,9 @@ class Bench:
     """Seconds for a build."""
     is_quiet: bool
     say: Callable[[str], None]
+    """Told of each step."""
+    watch: Callable[[str], None]
+    """Told what is going on within it, for those who look on."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +114,7 @@ def _build(candidate: Candidate, needs: Needs, bench: Bench, site: Path) -> Buil
         site,
         archives=store,
         timeout=bench.timeout,
-        say=bench.say,
+        say=bench.watch,
     )
     _check_built(built)
     return built
@@ -121,7 +124,7 @@ def _check_built(built: Built) -> None:
     """Hash what a build has made: it read what others have written, and may say anything."""
     text = f"oci:{built.layout}@{built.root}"
     place = LayoutPlace(text, SourceName.parse(text))
-    blobs = check_blobs(place, find_subject(place, None).blobs, say=lambda _: None)
+    blobs = check_blobs(place, find_subject(place, None).blobs)
     if blobs.delivery is not Delivery.CHECKED:
         raise BuildError(f"the build has left {blobs.problems[0]}")
 
@@ -133,12 +136,8 @@ def _parts(candidate: Candidate, subject: Subject, built: Built) -> tuple[Part, 
         for architecture, digest in built.parts.items()
     }
     parts = [
-        Part(
-            label=str(platform),
-            digest=str(manifest.digest),
-            built=made.get(platform_key(platform), ""),
-        )
-        for platform, manifest in subject.platforms
+        Part(label=label, digest=str(manifest.digest), built=made.get(platform_key(platform), ""))
+        for label, (platform, manifest) in zip(subject.labels, subject.platforms, strict=True)
     ]
     if candidate.goal.is_index:
         whole = Part(label=INDEX, digest=str(subject.chosen.digest), built=str(built.root))

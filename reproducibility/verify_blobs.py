@@ -21,17 +21,26 @@ if TYPE_CHECKING:
 
     from pipeline.oci.descriptor import Descriptor
 
+    Progress = Callable[[Descriptor, int], object]
+
 WORKERS: Final = 4
 
 NOT_CHECKED: Final = Blobs(delivery=Delivery.NOT_CHECKED, count=0, size=0, problems=())
 
 
+def _no_progress(blob: Descriptor, size: int, /) -> None:
+    """Ignore progress."""
+
+
 class _Hash:
     """A `pipeline.host.fetch.Receiver` that keeps nothing."""
 
-    def __init__(self, descriptor: Descriptor, cancelled: threading.Event) -> None:
+    def __init__(
+        self, descriptor: Descriptor, cancelled: threading.Event, progress: Progress
+    ) -> None:
         self._wanted = descriptor
         self._cancelled = cancelled
+        self._progress = progress
         self.restart()
 
     def restart(self) -> None:
@@ -58,6 +67,7 @@ class _Hash:
         if self.size > self._wanted.size:
             self.expect(self.size)
         self._state.update(data)
+        self._progress(self._wanted, self.size)
 
     def pause(self, seconds: float) -> None:
         """Wait before another attempt."""
@@ -92,25 +102,24 @@ def check_blobs(
     place: RegistryPlace | LayoutPlace,
     blobs: Sequence[Descriptor],
     *,
-    say: Callable[[str], object],
+    progress: Progress = _no_progress,
 ) -> Blobs:
     """Read blobs and compare them with their digests; what is wrong is a result.
 
     Args:
         place: where they are.
         blobs: each digest once.
-        say: told of each.
+        progress: told how far each is.
     """
     cancelled = threading.Event()
 
     def check(blob: Descriptor) -> PipelineError | None:
-        receiver = _Hash(blob, cancelled)
+        receiver = _Hash(blob, cancelled, progress)
         try:
             _read(place, blob, receiver)
             receiver.verify()
         except PipelineError as e:
             return e
-        say(f"checked {blob.digest.short}, {blob.size} bytes")
         return None
 
     with ThreadPoolExecutor(WORKERS, thread_name_prefix="blobs") as pool:

@@ -252,10 +252,11 @@ def _contradictions(claim: Claim, pair: tuple[str, str], published: Published) -
     assert isinstance(annotations, dict), "as an index has them"
     got = {key: str(value) for key, value in annotations.items()}
     keys = sorted(k for k in {*want, *got} if not k.startswith(_BASE))
+    differing = [key for key in keys if got.get(key) != want.get(key)]
     return tuple(
-        f"{key.removeprefix(_PREFIX)} {_quoted(got.get(key))}, the image says {_quoted(want.get(key))}"
-        for key in keys
-        if got.get(key) != want.get(key)
+        f"{key.removeprefix(_PREFIX)} {_quoted(got.get(key))}, the image says"
+        f" {_quoted(want.get(key))}"
+        for key in differing
     )
 
 

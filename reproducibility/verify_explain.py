@@ -96,7 +96,7 @@ def explain(
         label="published and rebuilt",
         diffoscope=diffoscope,
         artifacts=report / ARTIFACTS if report else None,
-        progress=bench.say,
+        progress=bench.watch,
     )
     comparison = compare(source, f"oci:{built.layout}@{built.root}", options)
     return _named(comparison, place, subject.chosen.digest, built.root)

@@ -37,10 +37,25 @@ class Subject:
     """The manifests that are verified, in the order of the index."""
 
     @property
+    def labels(self) -> tuple[str, ...]:
+        """What the manifests are called: the platform; a second one of the same is told apart."""
+        names = [str(platform) for platform, _ in self.platforms]
+        return tuple(
+            name if name not in names[:i] else f"{name} ({names[:i].count(name) + 1})"
+            for i, name in enumerate(names)
+        )
+
+    @property
+    def manifests(self) -> dict[str, Digest]:
+        """The manifests, by label."""
+        pairs = zip(self.labels, self.platforms, strict=True)
+        return {label: manifest.digest for label, (_, manifest) in pairs}
+
+    @property
     def published(self) -> dict[str, Digest]:
-        """Everything that is verified, by label."""
-        parts = {str(platform): manifest.digest for platform, manifest in self.platforms}
-        return {INDEX: self.chosen.digest, **parts} if self.chosen.is_index else parts
+        """Everything that is verified, by label; the whole comes first."""
+        whole = {INDEX: self.chosen.digest} if self.chosen.is_index else {}
+        return {**whole, **self.manifests}
 
     def describe(self, name: str) -> Published:
         """Return what the image says of itself.

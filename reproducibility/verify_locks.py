@@ -1,11 +1,12 @@
 """The locks that are attached to an image, in the order in which they are worth trying.
 
-Anybody may attach one, so there may be several, and lies among them. Those that a key which the user
-has named vouches for come first, then those that make the image say what it says of itself.
+Anybody may attach one, so there may be several, and lies among them. Those that a key which the
+user has named vouches for come first, then those that make the image say what it says of itself.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from reproducibility.verify_place import Place
     from reproducibility.verify_signatures import Witnesses
 
+_RELEASE_RE: Final = re.compile("[0-9]+[.][0-9]+")
 MAX_LOCKS: Final = 16
 """Locks of one image that are read."""
 
@@ -238,7 +240,6 @@ def _name_warnings(goal: Goal, published: Published) -> Iterator[str]:
     """Say what is odd about the name that an image was asked for by."""
     asked, _, tag = published.name.rpartition(":")
     made = goal.reference.rpartition(":")[0].rpartition("/")[2]
-    if asked and asked != made:
-        yield f"the lock calls it {goal.reference}, it was asked for as {published.name}"
-    elif tag.replace(".", "", 1).isdigit() and "." in tag and tag != goal.release:
+    is_release = _RELEASE_RE.fullmatch(tag) is not None
+    if asked and (asked != made or (is_release and tag != goal.release)):
         yield f"the lock calls it {goal.reference}, it was asked for as {published.name}"

@@ -4,8 +4,8 @@ The JSON form is described by docs/schemas/verify.schema.json. The verdict:
 
 | verdict | when | status |
 |---|---|---|
-| reproduced | a lock made the very digest, and what is served for it was not found to be anything else | 0 |
-| different | every lock that could be tried made another image, or other bytes are served | 1 |
+| reproduced | a lock made the very digest, and nothing else was found to be served for it | 0 |
+| different | each lock that may be true made another image; or other bytes are served | 1 |
 | not-signed | a signature was required, and there is none by that key | 1 |
 | could-not-tell | anything else: no lock, packages gone, another format, nobody answers | 2 |
 
@@ -146,8 +146,10 @@ class Verification:
 
     image: str
     """As it was asked for."""
+    root: str
+    """What that is: the digest of an index, or of a manifest."""
     digest: str
-    """What that is."""
+    """What was verified: the same, or the manifest of one platform of it."""
     by_tag: bool
     """Whether the digest was looked up under a tag or a name, which may move."""
     parts: tuple[Part, ...]
@@ -216,8 +218,8 @@ def verification_to_dict(verification: Verification, report: Report | None) -> d
         verification: what was found.
         report: why it is different, in the form of docs/schemas/report.schema.json.
     """
-    plain = {
-        field.name: _plain(getattr(verification, field.name))
+    fields = {
+        field.name: plain(getattr(verification, field.name))
         for field in dataclasses.fields(verification)
         if field.name != "comparison"
     }
@@ -225,16 +227,17 @@ def verification_to_dict(verification: Verification, report: Report | None) -> d
         "format": FORMAT,
         "verdict": verification.verdict.value,
         "exit_code": verification.verdict.exit_code,
-        **plain,
+        **fields,
         "report": None if report is None else report_to_dict(report),
     }
 
 
-def _plain(value: object) -> object:
+def plain(value: object) -> object:
+    """Return a value of ours as JSON has it."""
     if isinstance(value, enum.Enum):
         return value.value
     if isinstance(value, tuple):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return {f.name: _plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
     return value

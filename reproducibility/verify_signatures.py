@@ -40,25 +40,21 @@ def _layers(manifest: Manifest) -> tuple[Descriptor, ...]:
     return get_descriptors(canonical_json.loads_object(manifest.raw, error=LayoutError), "layers")
 
 
-def bundles_of(
-    place: Place, subject: Digest, kinds: Sequence[str]
-) -> Iterator[tuple[Manifest, bytes]]:
-    """Yield the bundles that refer to a manifest, with their own; unread what is of other kinds.
+def bundles_of(place: Place, manifest: Manifest, kinds: Sequence[str]) -> Iterator[bytes]:
+    """Yield the bundles that a referrer holds, if they are of some kinds.
 
     Args:
-        place: where to look.
-        subject: the manifest.
+        place: where the referrer is.
+        manifest: its manifest.
         kinds: predicate types that are wanted, by the annotation that says so; a bundle without one
             is wanted as well.
     """
-    for manifest in place.referrers(subject):
-        described = referrer_descriptor(manifest.raw)
-        kind = described.annotations.get(PREDICATE_ANNOTATION)
-        if described.artifact_type != BUNDLE_TYPE or kind not in (None, *kinds):
-            continue
+    described = referrer_descriptor(manifest.raw)
+    kind = described.annotations.get(PREDICATE_ANNOTATION)
+    if described.artifact_type == BUNDLE_TYPE and kind in (None, *kinds):
         for layer in _layers(manifest):
             if layer.media_type == BUNDLE_TYPE:
-                yield manifest, place.blob(layer, max_length=MAX_BUNDLE)
+                yield place.blob(layer, max_length=MAX_BUNDLE)
 
 
 def _signatures(place: Place, subject: Digest, problems: list[str]) -> Iterator[CosignSignature]:
@@ -78,17 +74,22 @@ class Witnesses:
     """What has been signed about a manifest."""
 
     def __init__(self, place: Place, subject: Digest, keys: Sequence[PublicKey]) -> None:
-        """Fetch it.
-
-        Raises:
-            FetchError, FormatError, VerificationError: it is listed and cannot be had.
-        """
+        """Fetch it; what cannot be had or read vouches for nothing."""
         self._keys = tuple(keys)
         self._subject = subject
         self._problems: list[str] = []
         kinds = (PredicateType.SIGNATURE, PredicateType.PROVENANCE)
-        self._bundles = tuple(bundles_of(place, subject, kinds))
-        self._signatures = tuple(_signatures(place, subject, self._problems))
+        self._bundles: list[tuple[Manifest, bytes]] = []
+        for manifest in place.referrers(subject):
+            try:
+                self._bundles += [(manifest, raw) for raw in bundles_of(place, manifest, kinds)]
+            except PipelineError as e:
+                self._problems.append(f"referrer {manifest.digest.short}: {e}")
+        self._signatures: list[CosignSignature] = []
+        try:
+            self._signatures += _signatures(place, subject, self._problems)
+        except PipelineError as e:
+            self._problems.append(f"signatures under their tag: {e}")
 
     def image(self, *, required: bool) -> Signatures:
         """Say whether the image is signed."""
@@ -98,7 +99,7 @@ class Witnesses:
             label="",
             is_index=False,
             messages=(),
-            signatures=self._signatures,
+            signatures=tuple(self._signatures),
             envelopes=(),
             bundles=tuple(own),
             problems=tuple(self._problems),

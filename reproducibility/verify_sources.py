@@ -2,9 +2,9 @@
 
 The URLs of a lock are somebody else's words, so
 
-1. `file:` means a directory of whoever made the lock: it is refused, unless the user says what takes
-   its place (`--repository NAME=URL`) or, for a relative one, where it starts (`--root DIR`), and
-   then it stays below that;
+1. `file:` means a directory of whoever made the lock: it is refused, unless the user says what
+   takes its place (`--repository NAME=URL`) or, for a relative one, where it starts (`--root DIR`),
+   and then it stays below that;
 2. so are hosts that mean something else here than there: this machine, and its own network;
 3. a URL with an account in it is refused.
 

@@ -1,7 +1,7 @@
 """The rebuild attestation: what a rebuilder says of an image, as a SLSA verification summary. Pure.
 
-Specification: SLSA verification summary v1 (https://slsa.dev/verification_summary/v1), in an in-toto
-statement v1. docs/verify.md describes the fields and what they promise.
+Specification: SLSA verification summary v1 (https://slsa.dev/verification_summary/v1), in an
+in-toto statement v1. docs/verify.md describes the fields and what they promise.
 
 1. The subjects of a PASSED statement are the digests that were reproduced: of an index, its own and
    those of its platforms. Those of a FAILED one are the digests that were not.

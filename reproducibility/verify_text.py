@@ -72,7 +72,7 @@ def _more(count: int, what: str) -> tuple[str, ...]:
 
 def _parts(v: Verification) -> Iterator[str]:
     if v.by_tag:
-        yield f"{v.image} is {v.digest} now"
+        yield f"{v.image} is {v.root} now"
     width = max(len(part.label) for part in v.parts)
     for part in v.parts[:_MAX_PARTS]:
         result = "same" if part.is_same else f"rebuilt: {part.built or 'nothing'}"
@@ -117,6 +117,8 @@ def _attempt(attempt: Attempt) -> Iterator[str]:
 def _signatures(v: Verification) -> str:
     s = v.signatures
     count = plural(s.count, "signature")
+    if not s.count and s.image is Signed.NOT_ASKED:
+        return "signed: by nobody"
     if s.image is Signed.YES:
         return f"signed: by the key that was named ({count})"
     if s.image is Signed.NOT_ASKED:

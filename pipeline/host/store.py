@@ -2,8 +2,8 @@
 
 Layout below the store's directory:
 
-    blobs/sha256/ab/ab12…    content, written once, named by its digest
-    memo/<stage>/ab/ab12….json   inputs (by digest) -> outputs (by digest), named by the inputs
+    blobs/sha256/ab12…       content, written once, named by its digest, as in an OCI layout
+    memo/<stage>/ab12….json  inputs (by digest) -> outputs (by digest), named by the inputs
     part/                    downloads in progress
     tmp/                     everything else in progress, locked by whoever writes it
 
@@ -35,7 +35,7 @@ from pipeline.formats import canonical_json
 from pipeline.formats.digest import CHUNK, Digest, HashingWriter
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
     from typing import BinaryIO
 
 
@@ -124,7 +124,7 @@ class Store:
 
     def path(self, digest: Digest) -> Path:
         """Return where a blob is, or would be."""
-        return self.root / "blobs" / "sha256" / digest.hex[:2] / digest.hex
+        return self.root / "blobs" / "sha256" / digest.hex
 
     def has(self, digest: Digest) -> bool:
         """Say whether a file of that name exists; `verify` says whether it is to be believed."""
@@ -171,9 +171,12 @@ class Store:
     def adopt(self, path: Path, digest: Digest) -> None:
         """Move a finished file of this store's file system to its place."""
         target = self.path(digest)
-        target.parent.mkdir(parents=True, exist_ok=True)
         path.chmod(0o444)
-        path.replace(target)
+        try:
+            path.replace(target)
+        except FileNotFoundError:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            path.replace(target)
 
     def temporary(self) -> tuple[int, str]:
         """Create a temporary file, locked for as long as its descriptor is open."""
@@ -198,7 +201,7 @@ class Store:
     def memo_path(self, stage: str, inputs: Mapping[str, object]) -> Path:
         """Return the name of the memo for a stage and its inputs."""
         key = Digest.of(canonical_json.dumps({"stage": stage, "inputs": dict(inputs)})).hex
-        return self.root / "memo" / stage / key[:2] / f"{key}.json"
+        return self.root / "memo" / stage / f"{key}.json"
 
     def recall(
         self, stage: str, inputs: Mapping[str, object], *, suspicious: bool = False
@@ -331,10 +334,3 @@ def _copy_content(reader: BinaryIO, writer: BinaryIO) -> None:
         writer.seek(0)
         writer.truncate()
     shutil.copyfileobj(reader, writer, CHUNK)
-
-
-def iterate_blobs(root: Path) -> Iterator[Path]:
-    """Yield every blob file of a store, sorted."""
-    folder = root / "blobs" / "sha256"
-    for prefix in sorted(folder.iterdir()) if folder.is_dir() else ():
-        yield from sorted(prefix.iterdir())

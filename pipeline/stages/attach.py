@@ -1,7 +1,7 @@
 """Stage `attach`: documents that refer to an image, into a repository of a registry.
 
 The image need not be in that repository: whoever may not push to the publisher's keeps what he has
-to say in his own. Where the registry does not list referrers, the list is kept here, as `push` does.
+to say in his own. Where the registry does not list referrers, the list is kept here, as by `push`.
 """
 
 from __future__ import annotations

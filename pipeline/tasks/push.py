@@ -1,7 +1,7 @@
 """Tasks that take images out of the layout.
 
     index:R:IMAGE                 in the layout (pipeline.tasks.build)
-    provenance:R[:A]:IMAGE        the lock, attached; sign:R[:A]:IMAGE where there is a key
+    sbom, provenance              attached, with the lock; and sign, where there is a key
       push:R:IMAGE                into a registry: `doit push [--to HOST/NAMESPACE] [--dry-run]`
       archive:R:IMAGE             into a tar file, build/archives/IMAGE-R.tar
     export                        all of them into a directory that a web server serves
@@ -108,11 +108,12 @@ def _is_signing() -> bool:
 
 
 def _dependencies(plans: Sequence[ImagePlan]) -> list[str]:
-    """Return what an image does not leave without: its lock, and signatures where it has any."""
+    """Return what an image does not leave without: SBOM, lock, and signatures where it has any."""
     tasks = ("provenance", "sign") if _is_signing() else ("provenance",)
     index = f"{plans[0].release}:{plans[0].name}"
-    names = [index, *(str(plan) for plan in plans)]
-    return [f"index:{index}", *(f"{task}:{name}" for task in tasks for name in names)]
+    platforms = [str(plan) for plan in plans]
+    said = [f"{task}:{name}" for task in tasks for name in (index, *platforms)]
+    return [f"index:{index}", *(f"sbom:{name}" for name in platforms), *said]
 
 
 def _prefix(text: str) -> Prefix:

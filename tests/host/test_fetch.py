@@ -77,7 +77,7 @@ def files_below(directory: Path) -> list[str]:
 
 def blob_name(content: bytes) -> str:
     digest = hashlib.sha256(content).hexdigest()
-    return f"blobs/sha256/{digest[:2]}/{digest}"
+    return f"blobs/sha256/{digest}"
 
 
 # ---------------------------------------------------------------- one file

@@ -1,0 +1,459 @@
+"""Verifying: what reproduces, what does not and why, and what nobody can tell."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from pipeline.oci.platform import Platform
+from reproducibility import verify_build, verify_child
+from reproducibility.causes import Cause
+from reproducibility.verify_build import BuildError
+from reproducibility.verify_claim import Sources
+from reproducibility.verify_result import Delivery, Outcome, Signed, Verdict
+from reproducibility.verify_sources import Substitutes
+from tests.attest.signers import TestSigner
+from tests.built_images import Workshop
+from tests.reproducibility.publication import ROOT, STATIC, Parts, Publication
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from reproducibility.verify_result import Verification
+
+OTHER = "15.0:aarch64:static"
+PUBLISHER = TestSigner(1)
+STRANGER = TestSigner(2)
+
+
+@pytest.fixture(scope="module")
+def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    return Workshop.embedded(tmp_path_factory.mktemp("workshop"))
+
+
+@pytest.fixture(autouse=True)
+def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Read and build here: processes of their own are for the slow tests."""
+
+    def run(mode: str, site: Path, *, timeout: float) -> None:
+        del timeout
+        (site / "home").mkdir(exist_ok=True)
+        (site / "tmp").mkdir(exist_ok=True)
+        error, hint = verify_child.run(mode, site)
+        if error:
+            raise BuildError(error, hint=hint)
+
+    monkeypatch.setattr(verify_build, "_run", run)
+
+
+@pytest.fixture
+def theirs(workshop: Workshop, tmp_path: Path) -> Publication:
+    return Publication(tmp_path, workshop)
+
+
+def outcomes(v: Verification) -> list[tuple[Outcome, str]]:
+    return [(a.outcome, a.reason) for a in v.attempts]
+
+
+# ---------------------------------------------------------------- reproduced
+
+
+def test_an_image_is_reproduced_from_the_lock_that_is_attached(theirs: Publication) -> None:
+    name = theirs.image()
+    artifact = theirs.lock(name)
+    done = theirs.verify(name)
+    v = done.verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert v.digest == v.root == str(theirs.names[name].digest)
+    (attempt,) = v.attempts
+    assert (attempt.outcome, attempt.goal, attempt.artifact) == (
+        Outcome.REPRODUCED,
+        "freebsd-static:15.0",
+        str(artifact),
+    )
+    assert (attempt.archives, attempt.hosts, attempt.warnings) == (4, (), ())
+    assert (v.blobs.delivery, v.blobs.count) == (Delivery.CHECKED, 4)
+    assert [p.label for p in v.parts] == ["freebsd/amd64"]
+    assert v.attested == v.parts
+    assert v.comparison is None
+    assert done.comparison is not None
+    assert done.comparison.differences == ()
+
+
+def test_an_index_is_reproduced_with_all_its_platforms(theirs: Publication) -> None:
+    name = theirs.index()
+    theirs.lock(name, "15.0:static")
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert [(p.label, p.is_same) for p in v.parts] == [
+        ("index", True),
+        ("freebsd/amd64", True),
+        ("freebsd/arm64", True),
+    ]
+
+
+def test_one_platform_of_an_index_is_enough(theirs: Publication) -> None:
+    """By the lock of the index, for the platform has none of its own; nothing else is built."""
+    name = theirs.index()
+    theirs.lock(name, "15.0:static")
+    lines: list[str] = []
+    arm = Platform(os="freebsd", architecture="arm64", variant="v8")
+    v = theirs.verify(name, platform=arm, watch=lines.append).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert (v.root, v.digest) == (
+        str(theirs.names[name].digest),
+        str(theirs.names["freebsd-static:15.0-aarch64"].digest),
+    )
+    assert [p.label for p in v.parts] == ["freebsd/arm64"]
+    assert v.attempts[0].archives == 4
+
+
+def test_parents_are_rebuilt_and_nothing_else(theirs: Publication) -> None:
+    name = theirs.image("15.0:amd64:dynamic")
+    theirs.lock(name, "15.0:amd64:dynamic")
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.REPRODUCED
+    site = theirs.path / "work/build-0"
+    order = json.loads((site / "order.json").read_bytes())
+    assert order == {"images": ["15.0:amd64:dynamic"], "index": False}
+
+
+def test_an_index_can_be_rebuilt_from_the_lock_of_a_platform(theirs: Publication) -> None:
+    name = theirs.index()
+    theirs.lock("freebsd-static:15.0-amd64", STATIC)
+    assert theirs.verify(name).verification.verdict is Verdict.REPRODUCED
+
+
+def test_a_gzip_image_is_reproduced_as_well(workshop: Workshop, tmp_path: Path) -> None:
+    text = workshop.raw_declaration.replace(
+        b"format = 1\n", b'format = 1\ncompression = { algorithm = "gzip" }\n', 1
+    )
+    declaration = verify_child.parse_claim(
+        Sources(origin="", declaration=text, lock=workshop.raw_lock, target=None, artifact=None)
+    ).declaration
+    theirs = Publication(tmp_path, replace(workshop, declaration=declaration, raw_declaration=text))
+    name = theirs.image()
+    theirs.lock(name)
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert v.tools[-1] == "deflate 0.9.0"
+
+
+def test_files_of_the_users_take_the_place_of_what_is_attached(theirs: Publication) -> None:
+    name = theirs.image()
+    theirs.lock(name, declaration=b"nonsense")
+    given = Sources(
+        origin="my.lock.json",
+        declaration=theirs.workshop.raw_declaration,
+        lock=theirs.workshop.raw_lock,
+        target=None,
+        artifact=None,
+    )
+    v = theirs.verify(name, given=given).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert [(a.origin, a.artifact) for a in v.attempts] == [("my.lock.json", "")]
+
+
+def test_a_store_that_is_kept_gives_archives_and_nothing_else(theirs: Publication) -> None:
+    """What it remembers of earlier builds proves nothing; an archive in it is hashed."""
+    name = theirs.image()
+    theirs.lock(name)
+    kept = theirs.path / "kept"
+    assert theirs.verify(name, archives=kept).verification.verdict is Verdict.REPRODUCED
+    (folder,) = {p.name for p in kept.iterdir()} - {"part", "tmp"}
+    assert folder == "blobs"
+    archive = next(iter(sorted((kept / "blobs").rglob("*")))).parent
+    victim = next(p for p in sorted(archive.rglob("*")) if p.is_file())
+    victim.chmod(0o644)
+    victim.write_bytes(b"altered")
+    nowhere = Substitutes(urls={"FreeBSD-base": "/nonexistent"}, root=None)
+    shutil.rmtree(theirs.path / "work")
+    v = theirs.verify(name, archives=kept, substitutes=nowhere).verification
+    assert v.verdict is Verdict.UNKNOWN
+    shutil.rmtree(theirs.path / "work")
+    assert theirs.verify(name, archives=kept).verification.verdict is Verdict.REPRODUCED
+
+
+def test_without_reading_what_is_served(theirs: Publication) -> None:
+    name = theirs.image()
+    theirs.lock(name)
+    v = theirs.verify(name, is_shallow=True).verification
+    assert (v.verdict, v.blobs.delivery) == (Verdict.REPRODUCED, Delivery.NOT_CHECKED)
+
+
+# ---------------------------------------------------------------- different
+
+
+def flip(path: bytes) -> Callable[[Parts], None]:
+    """Return a change of one byte in a file of an image."""
+
+    def change(parts: Parts) -> None:
+        for i, tar in enumerate(parts.layers):
+            position = tar.find(path + b"\0")
+            if position >= 0 and position % 512 == 0:
+                at = position + 512
+                parts.layers[i] = tar[:at] + bytes([tar[at] ^ 1]) + tar[at + 1 :]
+                return
+        raise AssertionError(path)
+
+    return change
+
+
+def test_an_altered_layer_is_found_and_explained(theirs: Publication) -> None:
+    """Every digest was made anew, so the image is whole; the file and its package are named."""
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    theirs.lock(name)
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.DIFFERENT
+    assert v.comparison is not None
+    found = {(d.place.path, d.package) for d in v.comparison.differences}
+    assert ("usr/share/zoneinfo/UTC", "FreeBSD-zoneinfo") in found
+    assert v.attested == v.parts
+    assert not v.parts[0].is_same
+
+
+def test_an_altered_config_is_found_and_explained(theirs: Publication) -> None:
+    def change(parts: Parts) -> None:
+        parts.config["config"]["Env"] = ["LD_PRELOAD=/evil.so"]
+
+    name = theirs.altered(theirs.image(), change)
+    theirs.lock(name)
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.DIFFERENT
+    assert v.comparison is not None
+    (difference,) = [d for d in v.comparison.differences if d.cause is Cause.CONFIGURATION]
+    assert difference.inside.startswith("$.config.Env")
+
+
+def test_only_the_platform_that_differs_is_attested_as_different(theirs: Publication) -> None:
+    theirs.index()
+    bad = theirs.altered("freebsd-static:15.0-aarch64", flip(b"usr/share/zoneinfo/UTC"))
+    index = json.loads(theirs.store.read(theirs.names["freebsd-static:15.0"].digest))
+    index["manifests"][1] |= {
+        "digest": str(theirs.names[bad].digest),
+        "size": theirs.names[bad].size,
+    }
+    raw = json.dumps(index).encode()
+    descriptor = replace(
+        theirs.names["freebsd-static:15.0"], digest=theirs.store.put(raw).digest, size=len(raw)
+    )
+    theirs.images.publish("mixed:1", descriptor, [theirs.store.put(raw)])
+    theirs.names["mixed:1"] = descriptor
+    theirs.lock("mixed:1", "15.0:static")
+    v = theirs.verify("mixed:1").verification
+    assert v.verdict is Verdict.DIFFERENT
+    assert [p.label for p in v.attested] == ["index", "freebsd/arm64"]
+
+
+def test_the_lock_of_another_image_makes_another_image(theirs: Publication) -> None:
+    name = theirs.image()
+    theirs.lock(name, "15.0:amd64:dynamic")
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.DIFFERENT
+    warnings = v.attempts[0].warnings
+    assert any("'FreeBSD dynamic', the image says 'FreeBSD static'" in w for w in warnings)
+
+
+def test_a_name_that_leads_to_another_image_is_said(theirs: Publication) -> None:
+    """It reproduces all the same: it is what its own lock makes."""
+    theirs.image()
+    descriptor = theirs.names["freebsd-static:15.0-amd64"]
+    for name in ("freebsd-runtime:15.0", "freebsd-static:14.3"):
+        theirs.images.publish(name, descriptor, [])
+        theirs.names[name] = descriptor
+        theirs.lock(name)
+        v = theirs.verify(name).verification
+        assert v.verdict is Verdict.REPRODUCED
+        assert v.attempts[0].warnings == (
+            f"the lock calls it freebsd-static:15.0, it was asked for as {name}",
+        )
+
+
+def test_one_of_two_locks_may_be_a_lie(theirs: Publication) -> None:
+    """The one that contradicts the image is tried last."""
+    name = theirs.image()
+    lie = theirs.workshop.raw_declaration.replace(b'"FreeBSD static"', b'"FreeBSD stasis"')
+    assert lie != theirs.workshop.raw_declaration
+    for declaration in (lie, None):
+        theirs.lock(name, declaration=declaration)
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert [o for o, _ in outcomes(v)] == [Outcome.REPRODUCED]
+
+
+def test_a_lie_that_looks_true_is_tried_and_passed_over(theirs: Publication) -> None:
+    name = theirs.image()
+    lie = theirs.workshop.raw_declaration.replace(
+        b"[images.static]\n", b'[images.static]\ncmd = ["/evil"]\n'
+    )
+    for declaration in (lie, None):
+        theirs.lock(name, declaration=declaration)
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert Outcome.REPRODUCED in {o for o, _ in outcomes(v)}
+    v = theirs.verify(name, tries=1).verification
+    assert v.verdict in (Verdict.REPRODUCED, Verdict.UNKNOWN)  # by which of them comes first
+
+
+def test_a_signed_provenance_says_which_lock_to_try_first(theirs: Publication) -> None:
+    name = theirs.image()
+    lies = [
+        theirs.workshop.raw_declaration.replace(
+            b"[images.static]\n", b'[images.static]\ncmd = ["/evil%d"]\n' % i
+        )
+        for i in range(3)
+    ]
+    for declaration in (*lies, None):
+        theirs.lock(name, declaration=declaration)
+    own = theirs.workshop
+    theirs.vouch(name, PUBLISHER, own.raw_declaration, own.raw_lock)
+    theirs.vouch(name, STRANGER, lies[0], own.raw_lock)
+    v = theirs.verify(name, tries=1, keys=(PUBLISHER.public_key,)).verification
+    assert v.verdict is Verdict.REPRODUCED
+    assert v.attempts[0].signed is Signed.YES
+    v = theirs.verify(name, tries=1, keys=(STRANGER.public_key,)).verification
+    assert [o for o, _ in outcomes(v)] == [Outcome.DIFFERENT, *[Outcome.NOT_TRIED] * 3]
+    assert v.verdict is Verdict.UNKNOWN, "one that was not tried may be the true one"
+
+
+# ---------------------------------------------------------------- could not tell
+
+
+def test_without_a_lock_nobody_can_tell(theirs: Publication) -> None:
+    v = theirs.verify(theirs.image()).verification
+    assert (v.verdict, v.attempts, v.attested) == (Verdict.UNKNOWN, (), ())
+    assert [p.built for p in v.parts] == [""]
+
+
+def test_packages_that_are_gone_are_named(theirs: Publication, tmp_path: Path) -> None:
+    name = theirs.image()
+    theirs.lock(name)
+    mirror = tmp_path / "mirror"
+    shutil.copytree(ROOT / "fixtures/miniature/repositories", mirror)
+    for path in (*mirror.rglob("FreeBSD-zoneinfo*"), *mirror.rglob("FreeBSD-caroot*")):
+        path.unlink()
+    urls = {"FreeBSD-base": f"{mirror}/${{ABI}}/base_release_${{VERSION_MINOR}}"}
+    v = theirs.verify(name, substitutes=Substitutes(urls=urls, root=None)).verification
+    assert v.verdict is Verdict.UNKNOWN
+    ((outcome, reason),) = outcomes(v)
+    assert outcome is Outcome.NOT_TRIED
+    assert reason.startswith("gone from the repository: FreeBSD-caroot-15.0")
+    assert "FreeBSD-zoneinfo-" in reason
+    assert "--repository FreeBSD-base=URL" in v.attempts[0].hint
+
+
+def test_a_repository_that_serves_other_bytes_is_not_believed(
+    theirs: Publication, tmp_path: Path
+) -> None:
+    name = theirs.image()
+    theirs.lock(name)
+    mirror = tmp_path / "mirror"
+    shutil.copytree(ROOT / "fixtures/miniature/repositories", mirror)
+    for path in mirror.rglob("FreeBSD-zoneinfo*"):
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+    urls = {"FreeBSD-base": f"{mirror}/${{ABI}}/base_release_${{VERSION_MINOR}}"}
+    v = theirs.verify(name, substitutes=Substitutes(urls=urls, root=None)).verification
+    assert v.verdict is Verdict.UNKNOWN
+    assert "another file under the same name: FreeBSD-zoneinfo-" in v.attempts[0].reason
+
+
+@pytest.mark.parametrize("where", ["artifact", "declaration", "lock"])
+def test_another_format_wants_another_version(theirs: Publication, where: str) -> None:
+    name = theirs.image()
+    own = theirs.workshop
+    changes: dict[str, Any] = {
+        "artifact": {"number": 2},
+        "declaration": {
+            "declaration": own.raw_declaration.replace(b"format = 1", b"format = 2\nnew = 1", 1)
+        },
+        "lock": {"lock": own.raw_lock.replace(b'"format": 1', b'"format": 2', 1)},
+    }[where]
+    theirs.lock(name, **changes)
+    v = theirs.verify(name).verification
+    assert v.verdict is Verdict.UNKNOWN
+    ((outcome, reason),) = outcomes(v)
+    assert outcome is Outcome.NOT_TRIED
+    assert "is of output format 2, this version writes format 1" in reason
+    assert v.attempts[0].hint == "verify with a version of pkgbase-oci that writes format 2"
+
+
+def test_a_future_lock_beside_a_lie_leaves_it_open(theirs: Publication) -> None:
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    theirs.lock(name)
+    theirs.lock(name, number=2)
+    v = theirs.verify(name).verification
+    assert [o for o, _ in outcomes(v)] == [Outcome.DIFFERENT, Outcome.NOT_TRIED]
+    assert v.verdict is Verdict.UNKNOWN
+
+
+def test_nonsense_beside_a_lie_does_not_save_it(theirs: Publication) -> None:
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    theirs.lock(name)
+    theirs.lock(name, declaration=b"nonsense")
+    v = theirs.verify(name).verification
+    assert [o for o, _ in outcomes(v)] == [Outcome.DIFFERENT, Outcome.REFUSED]
+    assert v.verdict is Verdict.DIFFERENT
+
+
+def test_more_than_is_allowed_is_not_fetched(theirs: Publication) -> None:
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    theirs.lock(name)
+    v = theirs.verify(name, limit=1000).verification
+    assert v.verdict is Verdict.UNKNOWN
+    assert "longer than the limit of 1000 bytes" in v.attempts[0].reason
+    assert "--limit" in v.attempts[0].hint
+
+
+def test_with_another_encoder_only_content_is_judged(
+    theirs: Publication, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Equal when decompressed: then it is this machine that cannot tell."""
+
+    def recompress(parts: Parts) -> None:
+        parts.layers.append(parts.layers.pop())  # the same tars
+
+    monkeypatch.setattr("reproducibility.verify.encoder_warning", lambda _: "got zstd 9.9.9")
+    name = theirs.image()
+    theirs.lock(name)
+    v = theirs.verify(name).verification
+    assert (v.verdict, v.encoder) == (Verdict.REPRODUCED, "got zstd 9.9.9"), "digests are digests"
+    original = json.loads(theirs.store.read(theirs.names[name].digest))
+    other = theirs.altered(name, recompress)
+    raw = json.loads(theirs.store.read(theirs.names[other].digest))
+    assert raw["layers"] == original["layers"]
+
+    by_level = _recompressed(theirs, name)
+    theirs.lock(by_level)
+    v = theirs.verify(by_level).verification
+    assert v.verdict is Verdict.UNKNOWN
+    assert v.is_compressor_only
+    changed = theirs.altered(name, flip(b"usr/share/zoneinfo/UTC"), name="changed:1")
+    theirs.lock(changed)
+    assert theirs.verify(changed).verification.verdict is Verdict.DIFFERENT
+    monkeypatch.undo()
+
+
+def _recompressed(theirs: Publication, name: str) -> str:
+    """Publish an image whose first layer is compressed in another way."""
+    import zstandard
+
+    manifest = json.loads(theirs.store.read(theirs.names[name].digest))
+    first = manifest["layers"][0]
+    tar = zstandard.ZstdDecompressor().decompress(theirs._read(first), 1 << 24)
+    data = zstandard.ZstdCompressor(level=1).compress(tar)
+    blob = theirs.store.put(data)
+    assert str(blob.digest) != first["digest"]
+    manifest["layers"][0] = {**first, "digest": str(blob.digest), "size": blob.size}
+    raw = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
+    described = theirs.store.put(raw)
+    descriptor = replace(theirs.names[name], digest=described.digest, size=described.size)
+    others = [theirs.names[name]]
+    blobs = [blob, described, *(replace(described, digest=d.digest, size=d.size) for d in others)]
+    theirs.images.publish("recompressed:1", descriptor, blobs)
+    theirs.names["recompressed:1"] = descriptor
+    return "recompressed:1"
