@@ -68,11 +68,12 @@ class Bench:
         return self.directory / "tree"
 
     def doit(self, *arguments: str) -> None:
-        """Run doit in the project."""
+        """Run doit in the project, as users have it: with compiled modules."""
+        environment = {k: v for k, v in os.environ.items() if k != "PYTHONDONTWRITEBYTECODE"}
         subprocess.run(
             [sys.executable, "-m", "doit", *arguments],
             cwd=self.directory,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env={**environment, "PYTHONPATH": str(ROOT)},
             check=True,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from reproducibility.bisect import FAILURE
-from reproducibility.findings import Cell, Matrix, Report, Row, Timing, Verdict
+from reproducibility.findings import Cell, Matrix, Report, Row, Timing
 from reproducibility.machine import Ability, Isolation
 from reproducibility.outcomes import dependencies, needs
+from reproducibility.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -12,32 +12,12 @@ from dataclasses import dataclass
 from typing import Final
 
 from reproducibility.causes import Cause
+from reproducibility.verdict import Verdict, worst
 
 FORMAT: Final = 1
 """Version of the JSON form."""
 
 _SHOWN: Final = 200
-
-
-class Verdict(enum.StrEnum):
-    """The answer to "are they the same"."""
-
-    REPRODUCIBLE = "reproducible"
-    DIFFERENT = "different"
-    UNKNOWN = "could-not-tell"
-
-    @property
-    def exit_code(self) -> int:
-        """Status for the shell: 0, 1 or 2."""
-        return {"reproducible": 0, "different": 1}.get(self.value, 2)
-
-
-def worst(verdicts: list[Verdict]) -> Verdict:
-    """Return the verdict over several: a difference is certain, whatever could not be told."""
-    for verdict in (Verdict.DIFFERENT, Verdict.UNKNOWN, Verdict.REPRODUCIBLE):
-        if verdict in verdicts:
-            return verdict
-    return Verdict.UNKNOWN
 
 
 class Level(enum.StrEnum):
@@ -49,6 +29,8 @@ class Level(enum.StrEnum):
     LAYER = "layer"
     ENTRY = "entry"
     CONTENT = "content"
+    ATTACHMENT = "attachment"
+    """A document about the image: SBOM, provenance, lock."""
 
 
 class State(enum.StrEnum):
@@ -103,9 +85,12 @@ class Place:
     platform: str
     layer: str
     path: str
+    attachment: str = ""
+    """Name of a document about the image."""
 
     def __str__(self) -> str:
-        return " > ".join(filter(None, (self.image, self.platform, self.layer, self.path)))
+        parts = (self.image, self.platform, self.layer, self.path, self.attachment)
+        return " > ".join(filter(None, parts))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -187,6 +172,18 @@ class LayerResult:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AttachmentResult:
+    """A document about an image, compared."""
+
+    name: str
+    """Of its file, or `artifact` and what it is."""
+    state: State
+    """It may differ without a difference of its own: because what it is about differs."""
+    a: Blob | None
+    b: Blob | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlatformResult:
     """An image for one platform, compared."""
 
@@ -196,6 +193,7 @@ class PlatformResult:
     config: Step
     layers: tuple[LayerResult, ...]
     notes: tuple[str, ...]
+    attachments: tuple[AttachmentResult, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -206,6 +204,8 @@ class ImageResult:
     state: State
     index: Step
     platforms: tuple[PlatformResult, ...]
+    attachments: tuple[AttachmentResult, ...] = ()
+    """About the index."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -296,7 +296,7 @@ class Comparison:
         return Agreement.FILES
 
 
-_DOCUMENTS: Final = (Level.INDEX, Level.MANIFEST, Level.CONFIG)
+_DOCUMENTS: Final = (Level.INDEX, Level.MANIFEST, Level.CONFIG, Level.ATTACHMENT)
 _OF_FILES: Final = (Cause.PRESENCE, Cause.TYPE, Cause.LINK, Cause.UNKNOWN)
 
 

@@ -62,7 +62,9 @@ class PolicyTable(_Base, frozen=True, kw_only=True):
     threshold: Annotated[
         int, Meta(ge=1, description="Different rebuilders who must have reproduced the image.")
     ]
-    rebuilders: Annotated[list[RebuilderTable], Meta(min_length=1)]
+    rebuilders: Annotated[
+        list[RebuilderTable], Meta(min_length=1, description="Whose statements count.")
+    ]
     publisher: Annotated[
         PublisherTable | None, Meta(description="Its key must have signed the image.")
     ] = None

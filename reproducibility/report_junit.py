@@ -10,8 +10,9 @@ import re
 from typing import TYPE_CHECKING, Final
 from xml.etree import ElementTree as ET
 
-from reproducibility.findings import Level, State, Verdict
+from reproducibility.findings import Level, State
 from reproducibility.summary import counted, where_text
+from reproducibility.verdict import Verdict
 from reproducibility.wording import plural
 
 if TYPE_CHECKING:

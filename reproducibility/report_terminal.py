@@ -9,7 +9,7 @@ from rich.table import Table
 from rich.text import Text
 
 from reproducibility.compare_layers import MERGED
-from reproducibility.findings import State, Verdict, shown
+from reproducibility.findings import State, shown
 from reproducibility.summary import (
     MARKS,
     STATES,
@@ -19,6 +19,7 @@ from reproducibility.summary import (
     headline,
     where_text,
 )
+from reproducibility.verdict import Verdict
 from reproducibility.wording import plural, size_text
 
 if TYPE_CHECKING:

@@ -7,16 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from reproducibility.causes import Cause
-from reproducibility.findings import (
-    Agreement,
-    Cell,
-    Level,
-    Matrix,
-    Place,
-    Row,
-    State,
-    Verdict,
-)
+from reproducibility.findings import Agreement, Cell, Level, Matrix, Place, Row, State
+from reproducibility.verdict import Verdict
 from reproducibility.wording import plural
 
 if TYPE_CHECKING:

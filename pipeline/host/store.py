@@ -117,6 +117,7 @@ class Store:
 
     def __init__(self, root: Path) -> None:
         self.root = root
+        self._blobs = root / "blobs" / "sha256"
         self._memos: dict[Path, Record] = {}
         self._swept = False
 
@@ -124,7 +125,7 @@ class Store:
 
     def path(self, digest: Digest) -> Path:
         """Return where a blob is, or would be."""
-        return self.root / "blobs" / "sha256" / digest.hex
+        return self._blobs / digest.hex
 
     def has(self, digest: Digest) -> bool:
         """Say whether a file of that name exists; `verify` says whether it is to be believed."""

@@ -66,7 +66,8 @@ class ImageResult:
 
 def history_line(plan: ImagePlan, layer: str) -> str:
     """Say in one line what a layer holds."""
-    names = [p for p in plan.packages if plan.layer_of()[p.name] == layer]
+    layer_of = plan.layer_of()
+    names = [p for p in plan.packages if layer_of[p.name] == layer]
     shown = ", ".join(f"{p.name}-{p.version}" for p in names[:3])
     if len(names) > 3:  # noqa: PLR2004
         shown = f"{len(names)} packages"

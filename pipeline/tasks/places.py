@@ -5,30 +5,20 @@ from __future__ import annotations
 import functools
 import shutil
 from pathlib import Path
-from typing import Final
 
 from doit import get_var
 
 from pipeline.host.layout import PublishedLayout
 from pipeline.tasks.config import PROJECT
-
-_DEFAULT_OUTPUT: Final = "oci"
-
+from pipeline.tasks.project import beside
 
 # ---------------------------------------------------------------- where things lie
 
 
 def beside_output(name: str) -> Path:
-    """Return a directory beside the images' layout: `build/attest` beside `build/oci`.
-
-    Beside a layout of another name, `build/x`, it is `build/x.attest`.
-    """
+    """Return a directory beside the images' layout, or the one that was named: `attest=DIR`."""
     override = get_var(name)
-    if override:
-        return Path(override)
-    output = PROJECT.output
-    is_default = output.name == _DEFAULT_OUTPUT
-    return output.with_name(name if is_default else f"{output.name}.{name}")
+    return Path(override) if override else beside(PROJECT.output, name)
 
 
 @functools.cache

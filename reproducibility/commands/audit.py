@@ -17,11 +17,11 @@ from pipeline.tasks.project import DEFAULT, Project
 from reproducibility.audit import audit
 from reproducibility.audit_session import ROUNDS, TIMEOUT, Settings
 from reproducibility.diffoscope import Diffoscope
-from reproducibility.findings import Verdict
 from reproducibility.interpreters import found_interpreters
 from reproducibility.machine import probe_machine
 from reproducibility.report_terminal import print_report
 from reproducibility.variations import all_variations
+from reproducibility.verdict import Verdict
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -176,6 +176,7 @@ def _as_json(place: JoinedPlace, subject: Subject, judgement: Judgement) -> dict
     return {
         "format": FORMAT,
         "image": str(place),
+        "root": str(subject.root.digest),
         "digest": str(subject.chosen.digest),
         "exit_code": judgement.exit_code,
         **fields,

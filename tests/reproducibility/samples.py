@@ -25,8 +25,8 @@ from reproducibility.findings import (
     Step,
     Subject,
     Timing,
-    Verdict,
 )
+from reproducibility.verdict import Verdict
 
 HOSTILE: Final = (
     "</script><script>alert(1)</script>",

@@ -18,9 +18,9 @@ from pipeline.tasks.project import Project as Loaded
 from reproducibility.audit import Audit, audit
 from reproducibility.audit_session import Settings
 from reproducibility.diffoscope import Diffoscope
-from reproducibility.findings import Verdict
 from reproducibility.machine import probe_machine
 from reproducibility.variations import all_variations
+from reproducibility.verdict import Verdict
 from tests.reproducibility.faults.hook import interpreter, write_project
 from tests.reproducibility.laboratory import mounts_below, poor_machine, processes_with
 from tests.tasks.project import Project, embedded

@@ -14,8 +14,9 @@ from fixtures.localdb.small import installed
 from pipeline.pkg.localdb import build_localdb
 from reproducibility.causes import Cause
 from reproducibility.compare import Options, compare
-from reproducibility.findings import Agreement, Comparison, Level, State, Verdict
+from reproducibility.findings import Agreement, Comparison, Level, State
 from reproducibility.patterns import Hints, Surroundings
+from reproducibility.verdict import Verdict
 from tests.reproducibility.layouts import (
     EPOCH,
     LayoutWriter,

@@ -6,15 +6,19 @@ import os
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from reproducibility.causes import Cause
 from reproducibility.compare import Options, compare
 from reproducibility.diffoscope import Diffoscope, find_program, tool_version
-from reproducibility.findings import Comparison, Verdict
+from reproducibility.verdict import Verdict
 from tests.programs import require_program
 from tests.reproducibility.layouts import file, make_layout, make_tar
+
+if TYPE_CHECKING:
+    from reproducibility.findings import Comparison
 
 A = [file(f"etc/f{i}", f"one {i}\n") for i in range(3)]
 B = [file(f"etc/f{i}", f"two {i}\n") for i in range(3)]

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from reproducibility.findings import Verdict
 from reproducibility.machine import probe_machine
+from reproducibility.verdict import Verdict
 from tests.programs import OPTIONAL, require_program, require_root
 from tests.reproducibility.faults.catalogue import FAULTS
 from tests.reproducibility.faults.hook import PLUGIN, write_project

@@ -17,7 +17,8 @@ import pytest
 
 from reproducibility.causes import Cause
 from reproducibility.compare import Options, compare
-from reproducibility.findings import Comparison, Level, State, Verdict
+from reproducibility.findings import Comparison, Level, State
+from reproducibility.verdict import Verdict
 from tests.elsewhere import ROOT
 from tests.programs import require_program, require_root
 from tests.reproducibility.layouts import EPOCH, make_layout

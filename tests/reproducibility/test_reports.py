@@ -16,18 +16,7 @@ import msgspec
 import pytest
 
 from reproducibility.causes import MEANING, REMEDY, Cause
-from reproducibility.findings import (
-    Agreement,
-    Level,
-    Matrix,
-    Report,
-    Row,
-    State,
-    Verdict,
-    shown,
-    text_of,
-    worst,
-)
+from reproducibility.findings import Agreement, Level, Matrix, Report, Row, State, shown, text_of
 from reproducibility.markup import tag
 from reproducibility.report import render_json, write_report
 from reproducibility.report_html import render_html
@@ -37,6 +26,7 @@ from reproducibility.report_parts import MAX_ITEMS
 from reproducibility.report_sarif import render_sarif
 from reproducibility.report_terminal import print_report
 from reproducibility.summary import count_causes, headline, level_matrix
+from reproducibility.verdict import Verdict, worst
 from reproducibility.wording import plural, size_text
 from tests.elsewhere import ROOT, run_elsewhere
 from tests.reproducibility import samples

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+import zstandard
 
 from pipeline.oci.platform import Platform
 from reproducibility import verify_build, verify_child
@@ -195,7 +196,8 @@ def flip(path: bytes) -> Callable[[Parts], None]:
     def change(parts: Parts) -> None:
         for i, tar in enumerate(parts.layers):
             position = tar.find(path + b"\0")
-            if position >= 0 and position % 512 == 0:
+            if position >= 0:
+                assert position % 512 == 0
                 at = position + 512
                 parts.layers[i] = tar[:at] + bytes([tar[at] ^ 1]) + tar[at + 1 :]
                 return
@@ -206,13 +208,13 @@ def flip(path: bytes) -> Callable[[Parts], None]:
 
 def test_an_altered_layer_is_found_and_explained(theirs: Publication) -> None:
     """Every digest was made anew, so the image is whole; the file and its package are named."""
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
     theirs.lock(name)
     v = theirs.verify(name).verification
     assert v.verdict is Verdict.DIFFERENT
     assert v.comparison is not None
     found = {(d.place.path, d.package) for d in v.comparison.differences}
-    assert ("usr/share/zoneinfo/UTC", "FreeBSD-zoneinfo") in found
+    assert ("usr/share/zoneinfo/zone.tab", "FreeBSD-zoneinfo") in found
     assert v.attested == v.parts
     assert not v.parts[0].is_same
 
@@ -232,7 +234,7 @@ def test_an_altered_config_is_found_and_explained(theirs: Publication) -> None:
 
 def test_only_the_platform_that_differs_is_attested_as_different(theirs: Publication) -> None:
     theirs.index()
-    bad = theirs.altered("freebsd-static:15.0-aarch64", flip(b"usr/share/zoneinfo/UTC"))
+    bad = theirs.altered("freebsd-static:15.0-aarch64", flip(b"usr/share/zoneinfo/zone.tab"))
     index = json.loads(theirs.store.read(theirs.names["freebsd-static:15.0"].digest))
     index["manifests"][1] |= {
         "digest": str(theirs.names[bad].digest),
@@ -383,7 +385,7 @@ def test_another_format_wants_another_version(theirs: Publication, where: str) -
 
 
 def test_a_future_lock_beside_a_lie_leaves_it_open(theirs: Publication) -> None:
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
     theirs.lock(name)
     theirs.lock(name, number=2)
     v = theirs.verify(name).verification
@@ -392,7 +394,7 @@ def test_a_future_lock_beside_a_lie_leaves_it_open(theirs: Publication) -> None:
 
 
 def test_nonsense_beside_a_lie_does_not_save_it(theirs: Publication) -> None:
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
     theirs.lock(name)
     theirs.lock(name, declaration=b"nonsense")
     v = theirs.verify(name).verification
@@ -401,7 +403,7 @@ def test_nonsense_beside_a_lie_does_not_save_it(theirs: Publication) -> None:
 
 
 def test_more_than_is_allowed_is_not_fetched(theirs: Publication) -> None:
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/UTC"))
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
     theirs.lock(name)
     v = theirs.verify(name, limit=1000).verification
     assert v.verdict is Verdict.UNKNOWN
@@ -414,34 +416,23 @@ def test_with_another_encoder_only_content_is_judged(
 ) -> None:
     """Equal when decompressed: then it is this machine that cannot tell."""
 
-    def recompress(parts: Parts) -> None:
-        parts.layers.append(parts.layers.pop())  # the same tars
-
     monkeypatch.setattr("reproducibility.verify.encoder_warning", lambda _: "got zstd 9.9.9")
     name = theirs.image()
     theirs.lock(name)
     v = theirs.verify(name).verification
     assert (v.verdict, v.encoder) == (Verdict.REPRODUCED, "got zstd 9.9.9"), "digests are digests"
-    original = json.loads(theirs.store.read(theirs.names[name].digest))
-    other = theirs.altered(name, recompress)
-    raw = json.loads(theirs.store.read(theirs.names[other].digest))
-    assert raw["layers"] == original["layers"]
-
     by_level = _recompressed(theirs, name)
     theirs.lock(by_level)
     v = theirs.verify(by_level).verification
     assert v.verdict is Verdict.UNKNOWN
     assert v.is_compressor_only
-    changed = theirs.altered(name, flip(b"usr/share/zoneinfo/UTC"), name="changed:1")
+    changed = theirs.altered(name, flip(b"usr/share/zoneinfo/zone.tab"), name="changed:1")
     theirs.lock(changed)
     assert theirs.verify(changed).verification.verdict is Verdict.DIFFERENT
-    monkeypatch.undo()
 
 
 def _recompressed(theirs: Publication, name: str) -> str:
     """Publish an image whose first layer is compressed in another way."""
-    import zstandard
-
     manifest = json.loads(theirs.store.read(theirs.names[name].digest))
     first = manifest["layers"][0]
     tar = zstandard.ZstdDecompressor().decompress(theirs._read(first), 1 << 24)
