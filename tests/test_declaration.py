@@ -181,6 +181,7 @@ def test_free_tables_take_any_key() -> None:
         ("", MINIMAL.replace('"amd64"', '"arm64"'), "releases.15.0.architectures[0]: invalid enum"),
         ("", MINIMAL.replace('"15.0"', '"15"'), "releases: expected `str` matching regex"),
         ("", MINIMAL.replace("static", "Static"), "images: expected `str` matching regex"),
+        ("", MINIMAL.replace('"15.0"', '"15.0\\n"'), "releases: expected `str` matching regex"),
         ("packages = [1]", MINIMAL, "images.static.packages[0]: expected `str`, got `int`"),
         ("layer_budget = 1", MINIMAL, "images.static.layer_budget: expected `int` >= 2"),
         ("effects = ['x']", MINIMAL, "images.static.effects[0]: invalid enum value 'x'"),

@@ -25,9 +25,12 @@ MTREE_PLACES: Final = {
 
 MTREE_PACKAGE: Final = "FreeBSD-mtree"
 
-_Mode = Annotated[str, Meta(pattern="^[0-7]{3,5}$", description="Permission bits, octal.")]
+_END: Final = "$(?!\\n)"
+"""Of a pattern: nothing behind it, not even the end of a line."""
+
+_Mode = Annotated[str, Meta(pattern="^[0-7]{3,5}" + _END, description="Permission bits, octal.")]
 _Id = Annotated[int, Meta(ge=0, le=2**32 - 2)]
-_Name = Annotated[str, Meta(pattern="^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*$")]
+_Name = Annotated[str, Meta(pattern="^[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*" + _END)]
 
 
 class _Base(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -122,7 +125,7 @@ class File(_Base, frozen=True, kw_only=True):
 class Account(_Base, frozen=True, kw_only=True):
     """A user, a group, or both, that the image knows besides those of its packages."""
 
-    name: Annotated[str, Meta(pattern="^[a-z_][a-z0-9_.-]*\\$?$")]
+    name: Annotated[str, Meta(pattern="^[a-z_][a-z0-9_.-]*\\$?" + _END)]
     uid: Annotated[_Id | None, Meta(description="Makes it a user.")] = None
     gid: Annotated[
         _Id | None, Meta(description="Makes it a group; of a user, the primary one.")
@@ -139,7 +142,8 @@ class Skip(_Base, frozen=True, kw_only=True):
     digest: Annotated[
         str,
         Meta(
-            pattern="^sha256:[0-9a-f]{64}$", description="Of the script's text, as the error says."
+            pattern="^sha256:[0-9a-f]{64}" + _END,
+            description="Of the script's text, as the error says.",
         ),
     ] = ""
     trigger: Annotated[str, Meta(description="Or the path of a trigger file.")] = ""
@@ -191,7 +195,7 @@ class Image(_Base, frozen=True, kw_only=True):
     ] = {}
     user: str = ""
     working_dir: str = ""
-    exposed_ports: list[Annotated[str, Meta(pattern="^[0-9]{1,5}(/(tcp|udp|sctp))?$")]] = []
+    exposed_ports: list[Annotated[str, Meta(pattern="^[0-9]{1,5}(/(tcp|udp|sctp))?" + _END)]] = []
     volumes: list[str] = []
     stop_signal: str = ""
     title: str = ""
@@ -255,7 +259,8 @@ class Declaration(_Base, frozen=True, kw_only=True):
     annotations: Annotated[dict[str, str], Meta(description="Of every image.")] = {}
     repositories: Annotated[dict[str, Repository], Meta(min_length=1)]
     releases: Annotated[
-        dict[Annotated[str, Meta(pattern="^[1-9][0-9]*\\.[0-9]+$")], Release], Meta(min_length=1)
+        dict[Annotated[str, Meta(pattern="^[1-9][0-9]*\\.[0-9]+" + _END)], Release],
+        Meta(min_length=1),
     ]
     images: Annotated[dict[_Name, Image], Meta(min_length=1)]
     registry: Registry = Registry()
