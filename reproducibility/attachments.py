@@ -20,10 +20,9 @@ from pipeline.attest.provenance import reproducible_part
 from pipeline.attest.statement import PAYLOAD_TYPE, Statement
 from pipeline.errors import ConfigurationError, FormatError
 from pipeline.formats.digest import Digest
-from pipeline.host.layout import Layout
+from pipeline.host.layout import Layout, beside
 from pipeline.oci.media_type import MediaType
 from pipeline.stages.provenance import check_publishable
-from pipeline.tasks.project import beside
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

@@ -26,6 +26,7 @@ from pipeline.errors import (
     TooLargeError,
 )
 from pipeline.formats.digest import Digest, verify_bytes
+from pipeline.host import layout
 from pipeline.host.archive import open_layout
 from pipeline.host.registry import Registry
 from pipeline.host.registry_manifest import MAX_MANIFEST, Contents, Manifest
@@ -362,7 +363,7 @@ def beside(text: str) -> str | None:
         return None
     with contextlib.suppress(ConfigurationError):
         path = _source_name(text).path
-        attest = path.with_name("attest" if path.name == "oci" else f"{path.name}.attest")
+        attest = layout.beside(path, "attest")
         if (attest / "oci-layout").is_file():
             return f"{_LAYOUTS[0]}{attest}"
     return None

@@ -80,7 +80,7 @@ def test_an_error_is_one_line_and_may_have_a_hint(kind: Any) -> None:
 def test_every_class_of_the_module_is_a_pipeline_error() -> None:
     """So that one `except` at the top of a task catches them all."""
     named = {value for value in vars(errors).values() if isinstance(value, type)}
-    assert named == set(ALL)
+    assert named == {kind for kind in ALL if kind.__module__ == errors.__name__}
     assert len(ALL) > 25
 
 

@@ -16,7 +16,7 @@ import fcntl
 import json
 import os
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import LayoutError
 from pipeline.formats import canonical_json
@@ -36,6 +36,16 @@ if TYPE_CHECKING:
 
 _INDEX = "index.json"
 _HEADER = "oci-layout"
+_DEFAULT_NAME: Final = "oci"
+
+
+def beside(output: Path, name: str) -> Path:
+    """Return a directory beside a layout of images: `build/attest` beside `build/oci`.
+
+    Beside a layout of another name, `build/x`, it is `build/x.attest`.
+    """
+    is_default = output.name == _DEFAULT_NAME
+    return output.with_name(name if is_default else f"{output.name}.{name}")
 
 
 class Layout:

@@ -8,9 +8,8 @@ from pathlib import Path
 
 from doit import get_var
 
-from pipeline.host.layout import PublishedLayout
+from pipeline.host.layout import PublishedLayout, beside
 from pipeline.tasks.config import PROJECT
-from pipeline.tasks.project import beside
 
 # ---------------------------------------------------------------- where things lie
 

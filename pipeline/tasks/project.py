@@ -17,16 +17,6 @@ if TYPE_CHECKING:
     from pipeline.declaration.tables import Declaration
 
 DEFAULT: Final = "images.toml"
-_DEFAULT_OUTPUT: Final = "oci"
-
-
-def beside(output: Path, name: str) -> Path:
-    """Return a directory beside a layout of images: `build/attest` beside `build/oci`.
-
-    Beside a layout of another name, `build/x`, it is `build/x.attest`.
-    """
-    is_default = output.name == _DEFAULT_OUTPUT
-    return output.with_name(name if is_default else f"{output.name}.{name}")
 
 
 class Project:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ConfigurationError, FormatError
 from pipeline.formats import canonical_json
-from pipeline.host.layout import Layout
+from pipeline.host.layout import Layout, beside
 from pipeline.host.registry import Registry
 from pipeline.host.registry_session import Access
 from pipeline.host.repository_url import open_fetcher
@@ -148,7 +148,7 @@ def _pulled(arguments: argparse.Namespace) -> Reference:
 def _source(arguments: argparse.Namespace) -> ImageSource:
     if arguments.image.startswith(_OCI):
         path, name = _layout(arguments.image)
-        attest = arguments.attest or path.with_name("attest")
+        attest = arguments.attest or beside(path, "attest")
         return PairSource(Layout(path), Layout(attest), name)
     reference = Reference.parse(arguments.image)
     access = Access(
@@ -168,7 +168,7 @@ def _settings(arguments: argparse.Namespace, pulled: Reference) -> tuple[bool, L
         attachments = registries.uses_attachments(pulled)
         url = url or registries.lookaside(pulled)
     if url is None and arguments.image.startswith(_OCI):
-        url = str(_layout(arguments.image)[0].with_name("lookaside"))
+        url = str(beside(_layout(arguments.image)[0], "lookaside"))
     if url is None:
         return attachments, None
     if "://" not in url:
