@@ -97,7 +97,7 @@ class Response:
         try:
             return self._raw.read1(_PIECE, decode_content=False)
         except HTTPError as e:
-            raise _translated(self._url, e, self._patience) from e
+            raise translated_error(self._url, e, self._patience) from e
 
 
 class HttpClient:
@@ -108,8 +108,8 @@ class HttpClient:
         self._origin = self._authorization = None
         if credentials_of is not None:
             parts = urlsplit(credentials_of)
-            self._origin = _origin(credentials_of)
-            self._authorization = _basic(parts.username, parts.password)
+            self._origin = origin_of(credentials_of)
+            self._authorization = basic_authorization(parts.username, parts.password)
         self._managers: dict[str | None, urllib3.PoolManager] = {}
 
     @contextlib.contextmanager
@@ -127,22 +127,22 @@ class HttpClient:
                 if raw.status not in _REDIRECTS or location is None:
                     yield Response(raw, url, self.patience)
                     return
-            url = _redirected(url, location)
+            url = redirect_target(url, location)
         raise FetchError(f"{shown(url)}: more than {self.patience.redirects} redirects")
 
     def _request(self, url: str, headers: Mapping[str, str]) -> urllib3.response.BaseHTTPResponse:
         sent = {"Accept-Encoding": "identity", "User-Agent": "pkgbase-oci", **headers}
-        if self._authorization is not None and _origin(url) == self._origin:
+        if self._authorization is not None and origin_of(url) == self._origin:
             sent["Authorization"] = self._authorization
         try:
             return self._manager(url).request(
                 "GET", url, headers=sent, preload_content=False, redirect=False, retries=False
             )
         except HTTPError as e:
-            raise _translated(url, e, self.patience) from e
+            raise translated_error(url, e, self.patience) from e
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        proxy = _proxy(url)
+        proxy = proxy_for(url)
         if proxy not in self._managers:
             timeout = urllib3.Timeout(connect=self.patience.connect, read=self.patience.read)
             self._managers[proxy] = (
@@ -167,12 +167,14 @@ def shown(url: str) -> str:
     return urlunsplit(urlsplit(without_credentials(url))._replace(query="", fragment=""))
 
 
-def _origin(url: str) -> tuple[str, str | None, int | None]:
+def origin_of(url: str) -> tuple[str, str | None, int | None]:
+    """Return scheme, host and port: what an account is for (RFC 6454)."""
     parts = urlsplit(url)
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
-def _redirected(url: str, location: str) -> str:
+def redirect_target(url: str, location: str) -> str:
+    """Return where a Location leads; FetchError if it is no URL, or leads from https to http."""
     try:
         target = without_credentials(urljoin(url, location))
         parts = urlsplit(target)
@@ -185,7 +187,8 @@ def _redirected(url: str, location: str) -> str:
     return target
 
 
-def _basic(user: str | None, password: str | None) -> str | None:
+def basic_authorization(user: str | None, password: str | None) -> str | None:
+    """Return the header of an account as a URL writes it, if there is one (RFC 7617)."""
     if user is None:
         return None
     pair = f"{unquote(user)}:{unquote(password or '')}"
@@ -195,7 +198,8 @@ def _basic(user: str | None, password: str | None) -> str | None:
 # ---------------------------------------------------------------- proxies
 
 
-def _proxy(url: str) -> str | None:
+def proxy_for(url: str) -> str | None:
+    """Return the URL of the proxy that the environment wants for a URL, if any (2)."""
     parts = urlsplit(without_credentials(url))
     proxies = getproxies_environment()
     proxy = proxies.get(parts.scheme) or proxies.get("all")
@@ -208,7 +212,7 @@ def _proxy_manager(proxy: str, timeout: urllib3.Timeout) -> urllib3.ProxyManager
     parts = urlsplit(proxy)
     if parts.scheme not in _PORTS:
         raise FetchError(f"got proxy {shown(proxy)}, want http or https")
-    authorization = _basic(parts.username, parts.password)
+    authorization = basic_authorization(parts.username, parts.password)
     headers = {} if authorization is None else {"proxy-authorization": authorization}
     return urllib3.ProxyManager(
         without_credentials(proxy), proxy_headers=headers, timeout=timeout, maxsize=_POOL
@@ -218,7 +222,7 @@ def _proxy_manager(proxy: str, timeout: urllib3.Timeout) -> urllib3.ProxyManager
 # ---------------------------------------------------------------- failures
 
 
-def _translated(url: str, error: HTTPError, patience: Patience) -> Exception:
+def translated_error(url: str, error: HTTPError, patience: Patience) -> Exception:
     """Say in our words what went wrong; urllib3's hold the whole URL."""
     if isinstance(error, SSLError):
         return FetchError(f"{shown(url)}: no trusted TLS connection: {_root_cause(error)}")

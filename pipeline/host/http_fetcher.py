@@ -2,7 +2,7 @@
 
 RFC 9110 (HTTP semantics), sections 13.1.5 (If-Range), 14 (ranges), 10.2.3 (Retry-After).
 
-1. Connection failures, time-outs, bodies that end early and the statuses in `_TRANSIENT` are tried
+1. Connection failures, time-outs, bodies that end early and the `TRANSIENT_STATUSES` are tried
    again, with exponential back-off or as long as Retry-After says, from where the content broke
    off. Attempts that bring content do not count, but the whole has a deadline, set by its length.
 2. A range is asked for with If-Range where the server has named a strong ETag or a date. What does
@@ -35,7 +35,8 @@ _OK: Final = 200
 _PARTIAL: Final = 206
 _MISSING: Final = frozenset({404, 410})
 _BAD_RANGE: Final = 416
-_TRANSIENT: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+TRANSIENT_STATUSES: Final = frozenset({408, 425, 429, 500, 502, 503, 504})
+"""Answers that may be better next time."""
 _RANGE_RE: Final = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19})")
 
 
@@ -69,7 +70,7 @@ class HttpFetcher:
                 failures = 1 if receiver.size > before else failures + 1
                 if failures >= patience.attempts:
                     raise e.error from None
-                receiver.pause(_delay(patience, failures, e.retry_after))
+                receiver.pause(retry_delay(patience, failures, e.retry_after))
             else:
                 return
 
@@ -149,10 +150,10 @@ class _Transfer:
             raise NotFoundError(f"{self._shown}: not found")
         elif status == _BAD_RANGE and self._receiver.size:
             raise self._begin_anew(HttpError(self._shown, status))
-        elif status in _TRANSIENT:
+        elif status in TRANSIENT_STATUSES:
             raise TransientError(
                 HttpError(self._shown, status),
-                retry_after=_retry_after(response.header("Retry-After")),
+                retry_after=retry_after_seconds(response.header("Retry-After")),
             )
         else:
             raise HttpError(self._shown, status)
@@ -181,7 +182,8 @@ class _Transfer:
         return TransientError(error)
 
 
-def _delay(patience: Patience, failures: int, retry_after: float | None) -> float:
+def retry_delay(patience: Patience, failures: int, retry_after: float | None) -> float:
+    """Return the seconds to wait after some failures in a row (rule 1)."""
     backoff = patience.backoff * 2.0 ** (failures - 1)
     return min(max(backoff, retry_after or 0.0), patience.longest_pause)
 
@@ -196,7 +198,8 @@ def _validator(response: Response) -> str:
     return etag if etag.startswith('"') else response.header("Last-Modified")
 
 
-def _retry_after(text: str) -> float | None:
+def retry_after_seconds(text: str) -> float | None:
+    """Read Retry-After: seconds, or a date; None if it says neither."""
     if (seconds := _digits(text)) is not None:
         return float(seconds)
     try:

@@ -32,15 +32,15 @@ from pipeline.host.http_client import (
     Patience,
     Response,
     TransientError,
-    _basic,
-    _origin,
-    _proxy,
-    _redirected,
-    _translated,
+    basic_authorization,
+    origin_of,
+    proxy_for,
+    redirect_target,
     shown,
+    translated_error,
     without_credentials,
 )
-from pipeline.host.http_fetcher import _TRANSIENT, _delay, _retry_after
+from pipeline.host.http_fetcher import TRANSIENT_STATUSES, retry_after_seconds, retry_delay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -139,7 +139,7 @@ class Connections:
         """
         url = request.url
         for _ in range(self.patience.redirects + 1):
-            is_home = _origin(url) == _origin(request.url)
+            is_home = origin_of(url) == origin_of(request.url)
             raw = self._send(request, url, authorization if is_home else None)
             with contextlib.closing(raw):
                 location = raw.headers.get("Location")
@@ -169,10 +169,10 @@ class Connections:
                 retries=False,
             )
         except HTTPError as e:
-            raise _translated(url, e, self.patience) from e
+            raise translated_error(url, e, self.patience) from e
 
     def _manager(self, url: str) -> urllib3.PoolManager:
-        scheme, proxy = urlsplit(url).scheme, _proxy(url)
+        scheme, proxy = urlsplit(url).scheme, proxy_for(url)
         key = (scheme, proxy)
         if key not in self._managers:
             timeout = urllib3.Timeout(connect=self.patience.connect, read=self.patience.read)
@@ -191,7 +191,7 @@ def _through(
     parts = urlsplit(proxy)
     if parts.scheme not in ("http", "https"):
         raise FetchError(f"got proxy {shown(proxy)}, want http or https")
-    authorization = _basic(parts.username, parts.password)
+    authorization = basic_authorization(parts.username, parts.password)
     return urllib3.ProxyManager(
         without_credentials(proxy),
         proxy_headers={} if authorization is None else {"proxy-authorization": authorization},
@@ -202,10 +202,10 @@ def _through(
 
 
 def _next(request: Request, url: str, status: int, location: str) -> str:
-    target = _redirected(url, location)
+    target = redirect_target(url, location)
     if request.method in ("GET", "HEAD"):
         return target
-    if status not in _KEEPS_METHOD or _origin(target) != _origin(request.url):
+    if status not in _KEEPS_METHOD or origin_of(target) != origin_of(request.url):
         raise FetchError(
             f"{request}: redirected to {shown(target)}",
             hint="name the registry as it calls itself",
@@ -218,8 +218,8 @@ def _next(request: Request, url: str, status: int, location: str) -> str:
 
 def transient(answer: Answer, error: FetchError) -> None:
     """Raise TransientError, with `error` inside, if another attempt may bring another answer."""
-    if answer.status in _TRANSIENT:
-        raise TransientError(error, retry_after=_retry_after(answer.header("Retry-After")))
+    if answer.status in TRANSIENT_STATUSES:
+        raise TransientError(error, retry_after=retry_after_seconds(answer.header("Retry-After")))
 
 
 def retry(
@@ -234,7 +234,7 @@ def retry(
             failures += 1
             if failures >= patience.attempts:
                 raise e.error from None
-            pause(_delay(patience, failures, e.retry_after))
+            pause(retry_delay(patience, failures, e.retry_after))
 
 
 # ---------------------------------------------------------------- certificates

@@ -26,7 +26,7 @@ from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import FetchError, RegistryError
 from pipeline.host.credentials import find_credentials
-from pipeline.host.http_client import Patience, TransientError, _origin
+from pipeline.host.http_client import Patience, TransientError, origin_of
 from pipeline.host.registry_auth import Authorizer, Scopes
 from pipeline.host.registry_http import Connections, Request, retry, tls_context, transient
 from pipeline.oci.reference import api_host, check_host
@@ -165,7 +165,7 @@ class Session:
         """Send a request once, or twice if it needs authorization (3); yield the answer."""
         self.check_cancelled()
         connections, authorizer = self._connect()
-        is_home = _origin(request.url) == _origin(self._base)
+        is_home = origin_of(request.url) == origin_of(self._base)
         sent = authorizer.header(scopes) if is_home else None
         with connections.open(request, sent) as answer:
             if answer.status != _UNAUTHORIZED or not is_home:

@@ -26,7 +26,7 @@ from urllib.parse import quote, urlencode, urlsplit, urlunsplit
 from pipeline.errors import DigestMismatchError, LayoutError, PipelineError, RegistryError
 from pipeline.formats.digest import CHUNK, HashingWriter
 from pipeline.host.http_client import TransientError, shown
-from pipeline.host.http_fetcher import _delay
+from pipeline.host.http_fetcher import retry_delay
 from pipeline.host.registry_auth import Scope
 from pipeline.host.registry_http import Request
 
@@ -265,7 +265,7 @@ class Upload:
         self._session.check_cancelled()
         if failures + 1 >= patience.attempts:
             raise failure.error
-        self._session.pause(_delay(patience, failures + 1, failure.retry_after))
+        self._session.pause(retry_delay(patience, failures + 1, failure.retry_after))
 
     def _state(self, failure: TransientError, location: str) -> tuple[str, int] | None:
         """Ask where an upload goes on, and from which byte.

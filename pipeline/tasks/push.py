@@ -268,11 +268,14 @@ def _summary(prefix: Prefix, target: Target, result: PushResult, *, is_dry: bool
     counts = [(result.count(Kind.BLOB, action), word) for action, word in words.items()]
     blobs = ", ".join(f"{count} {word}" for count, word in counts if count)
     tags = [s.name for s in result.steps if s.kind is Kind.TAG and s.action is Action.SEND]
-    moved = f"; tags {', '.join(tags)}" if tags else "; tags as they were"
+    own = [tag for tag in tags if tag in target.tags]
+    moved = [f"tags {', '.join(own)}" if own else "tags as they were"]
+    if len(tags) > len(own):
+        moved.append(f"{len(tags) - len(own)} of signatures")
     verb = "would push" if is_dry else "pushed"
     return (
         f"{verb} {prefix.host}/{target.path}@{result.digests[target.name]}:"
-        f" blobs: {blobs} ({human_size(result.sent)}){moved}"
+        f" blobs: {blobs} ({human_size(result.sent)}); {', '.join(moved)}"
     )
 
 

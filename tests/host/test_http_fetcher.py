@@ -402,11 +402,11 @@ def test_redirect_to_no_web_server(loopback: Loopback, fetcher: HttpFetcher, loc
 
 
 def test_redirect_from_https_to_http_is_refused() -> None:
-    from pipeline.host.http_client import _redirected  # noqa: PLC0415 - needs no TLS server
+    from pipeline.host.http_client import redirect_target  # noqa: PLC0415 - needs no TLS server
 
     with pytest.raises(FetchError, match=r"^https://a/x: redirects to http://b/y, want https$"):
-        _redirected("https://a/x", "http://u:p@b/y?token=1")
-    assert _redirected("http://a/x", "https://b/y?z=1") == "https://b/y?z=1"
+        redirect_target("https://a/x", "http://u:p@b/y?token=1")
+    assert redirect_target("http://a/x", "https://b/y?z=1") == "https://b/y?z=1"
 
 
 def test_redirect_without_location_is_an_error(loopback: Loopback, fetcher: HttpFetcher) -> None:
