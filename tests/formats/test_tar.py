@@ -363,8 +363,17 @@ def test_pax_archives_are_those_of_tarfile_pax() -> None:
     assert _comparable(ours) == _comparable(_tarfiles(entries, tarfile.PAX_FORMAT))[: len(ours)]
 
 
+def _without_devices(archive: bytes) -> bytes:
+    """Blank checksums and device numbers; GNU tar 1.35 leaves those of files empty."""
+    blocks = [bytearray(archive[i : i + 512]) for i in range(0, len(archive), 512)]
+    for block in blocks:
+        if block[257:263] == b"ustar\0":
+            block[148:156], block[329:345] = bytes(8), bytes(16)
+    return b"".join(blocks)
+
+
 def test_simple_archives_are_those_of_gnu_tar(tmp_path: Path) -> None:
-    """GNU tar --format=ustar with numeric owners writes exactly our bytes."""
+    """GNU tar --format=ustar with numeric owners writes our bytes; tar 1.34 all of them."""
     program = require_program("tar")
     (tmp_path / "bin").mkdir()
     (tmp_path / "bin/cat").write_bytes(b"meow\n")
@@ -385,7 +394,7 @@ def test_simple_archives_are_those_of_gnu_tar(tmp_path: Path) -> None:
         capture_output=True,
         check=True,
     )
-    assert made.stdout == _ours(SIMPLE)
+    assert _without_devices(made.stdout) == _without_devices(_ours(SIMPLE))
 
 
 def _same(member: Member, info: tarfile.TarInfo) -> bool:

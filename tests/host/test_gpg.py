@@ -132,6 +132,7 @@ def test_a_key_that_is_not_there_is_named(key: GpgKey) -> None:
         GpgSigner("A" * 40, home=key.home).sign(PAYLOAD)
 
 
+@pytest.mark.usefixtures("key")
 def test_what_is_no_key_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="not an OpenPGP public key"), Keyring.of([b"x"]):
         pass
