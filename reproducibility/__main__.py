@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import sys
+import traceback
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import PipelineError
@@ -20,6 +21,8 @@ COMMANDS: Final = ("diff", "audit", "trust", "verify", "policy")
 """Modules of `reproducibility.commands`, in the order of the help text."""
 
 COULD_NOT_TELL: Final = 2
+INTERRUPTED: Final = 130
+"""Exit status after Ctrl-C, as shells have it."""
 
 
 def make_parser() -> argparse.ArgumentParser:
@@ -35,15 +38,24 @@ def make_parser() -> argparse.ArgumentParser:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run a command; an error of the user's, the network's or a file's is one line and status 2."""
-    arguments = make_parser().parse_args(argv)
+    """Run a command; an error of the user's, the network's or a file's is one line and status 2.
+
+    A bug of ours is status 2 as well, with its traceback: 1 would mean "different".
+    """
     try:
+        arguments = make_parser().parse_args(argv)
         status: int = arguments.run(arguments)
     except PipelineError as e:
         sys.stderr.write(f"error: {e}\n" + (f"  hint: {e.hint}\n" if e.hint else ""))
         return COULD_NOT_TELL
     except BrokenPipeError:
         sys.stderr.close()
+        return COULD_NOT_TELL
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+    except Exception:  # noqa: BLE001  - whatever it is, it is no verdict
+        traceback.print_exc()
         return COULD_NOT_TELL
     return status
 

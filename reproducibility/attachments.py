@@ -25,7 +25,7 @@ from pipeline.oci.media_type import MediaType
 from pipeline.stages.provenance import check_publishable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Collection, Iterable, Iterator, Mapping
     from pathlib import Path
 
     from pipeline.oci.descriptor import Descriptor
@@ -49,7 +49,8 @@ class Kind:
     ending: str
     """Of its file's name, or of its name in the layout of attestations."""
     media_type: str
-    is_artifact: bool = False
+    artifact: str = ""
+    """What it is called; empty for a file."""
     is_statement: bool = False
     """Whether only a part of it reproduces."""
     follows: str = ""
@@ -67,14 +68,14 @@ KINDS: Final = (
         task=SBOM,
         ending=".sbom.spdx",
         media_type=MediaType.MANIFEST,
-        is_artifact=True,
+        artifact="SPDX artifact",
         follows=".spdx.json",
     ),
     Kind(
         task=SBOM,
         ending=".sbom.cyclonedx",
         media_type=MediaType.MANIFEST,
-        is_artifact=True,
+        artifact="CycloneDX artifact",
         follows=".cdx.json",
     ),
     Kind(task=PROVENANCE, ending=".definition.json", media_type=_JSON, is_of_indexes=True),
@@ -90,7 +91,7 @@ KINDS: Final = (
         task=PROVENANCE,
         ending=".artifact.lock",
         media_type=MediaType.MANIFEST,
-        is_artifact=True,
+        artifact="lock artifact",
         is_of_indexes=True,
     ),
 )
@@ -132,6 +133,17 @@ def said_of(project: Project) -> tuple[tuple[str, ...], str]:
     return (SBOM, PROVENANCE), ""
 
 
+def wanted_keys(plan: Plan, tasks: Collection[str]) -> frozenset[tuple[str, str, str]]:
+    """Return the keys of everything that some tasks say of the images there are."""
+    keys = set()
+    for reference, plans in plan.references().items():
+        for kind in KINDS:
+            if kind.task in tasks:
+                keys |= {(reference, str(image.platform), kind.ending) for image in plans}
+                keys |= {(reference, "", kind.ending)} if kind.is_of_indexes else set()
+    return frozenset(keys)
+
+
 def read_attachments(plan: Plan, output: Path) -> tuple[Attachment, ...]:
     """Read what a build has left beside its layout of images; what is not there is left out.
 
@@ -143,6 +155,11 @@ def read_attachments(plan: Plan, output: Path) -> tuple[Attachment, ...]:
         PipelineError: a layout or a document is none.
     """
     return tuple(_Reader(output).attachments(plan))
+
+
+def said_digests(attachments: Iterable[Attachment]) -> dict[tuple[str, str, str], str]:
+    """Return the digest of each document by its key."""
+    return {attachment.key: attachment.digest for attachment in attachments}
 
 
 class _Reader:
@@ -173,7 +190,7 @@ class _Reader:
                 image=reference,
                 platform="" if is_index else str(image.platform),
                 task=f"{kind.task}:{f'{image.release}:{image.name}' if is_index else image}",
-                name=f"artifact{kind.ending}" if kind.is_artifact else path.name,
+                name=kind.artifact or path.name,
                 path=path,
                 digest=str(Digest.of(data)),
                 size=len(data),
@@ -181,7 +198,7 @@ class _Reader:
 
     def _path(self, kind: Kind, name: str) -> Path | None:
         """Return where a document is, or would be; None if nothing says so."""
-        if not kind.is_artifact:
+        if not kind.artifact:
             file = name.replace("/", "-").replace(":", "-") + kind.ending
             return beside(self._output, kind.task) / file
         found = _artifact(self._images, self._artifacts, name, kind.ending)

@@ -69,7 +69,8 @@ def audit(project: Project, settings: Settings) -> Audit:
     with _workplace(settings.work):
         # (1) what there is, and what this machine can vary
         plan = project.plan
-        machine = probe_machine(settings.python, settings.others)
+        with settings.progress.step("what this machine can vary"):
+            machine = probe_machine(settings.python, settings.others)
         variations = select(
             all_variations(machine, need=_need(plan)),
             only=settings.only,
@@ -88,7 +89,7 @@ def audit(project: Project, settings: Settings) -> Audit:
             plan=plan,
             machine=machine,
             variations=variations,
-            first=first.digests,
+            first=first.made,
             hostile=hostile,
             comparisons=comparisons,
             bisection=bisection,

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from reproducibility.bisect import FAILURE
 from reproducibility.findings import Cell, Matrix, Report, Row, Timing
 from reproducibility.machine import Ability, Isolation
-from reproducibility.outcomes import dependencies, needs
+from reproducibility.outcomes import dependencies, is_said, needs, tasks_of
 from reproducibility.verdict import Verdict
+from reproducibility.wording import some_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
     from pipeline.stages.plan import Plan
     from reproducibility.bisect import Bisection, Guilt
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from reproducibility.double_build import Build
     from reproducibility.findings import Comparison
     from reproducibility.machine import Machine
+    from reproducibility.made import Made
 
 EVERYTHING: Final = "all of them"
 REPETITION: Final = "repetition"
@@ -30,11 +32,11 @@ _NOT_APPLIED: Final = Cell(verdict=None, text="not applied")
 _IDENTICAL: Final = Cell(verdict=Verdict.REPRODUCIBLE, text="identical")
 _INNOCENT: Final = Cell(verdict=Verdict.REPRODUCIBLE, text="not the reason")
 _DIFFERS: Final = Cell(verdict=Verdict.DIFFERENT, text="differs")
+_SAID_DIFFERS: Final = Cell(verdict=Verdict.DIFFERENT, text="documents differ")
 _ANYWAY: Final = Cell(verdict=None, text="differs anyway")
 _UNASKED: Final = Cell(verdict=Verdict.DIFFERENT, text="differs, with others")
 _UNEXPLAINED: Final = Cell(verdict=Verdict.UNKNOWN, text="not explained")
 _FAILED: Final = Cell(verdict=None, text="build failed")
-_SHOWN: Final = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,8 +45,7 @@ class HostileBuild:
 
     choices: tuple[Choice, ...]
     build: Build
-    digests: Mapping[str, str]
-    """Name in its layout -> digest."""
+    made: Made
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -54,8 +55,7 @@ class Seen:
     plan: Plan
     machine: Machine
     variations: tuple[Variation, ...]
-    first: Mapping[str, str]
-    """Name in the first build's layout -> digest."""
+    first: Made
     hostile: tuple[HostileBuild, ...]
     comparisons: tuple[Comparison, ...]
     bisection: Bisection | None
@@ -66,9 +66,12 @@ class Seen:
     milliseconds: int
 
     def differs(self, reference: str) -> bool:
-        """Say whether an image of a hostile build is not that of the first."""
-        want = self.first[reference]
-        return any(h.digests.get(reference, want) != want for h in self.hostile)
+        """Say whether an image, or what is said of it, is not in all builds that of the first."""
+        return any(self.first.differs(h.made, reference) for h in self.hostile)
+
+    def image_differs(self, reference: str) -> bool:
+        """Say whether an image itself is not in all builds that of the first."""
+        return any(self.first.image_differs(h.made, reference) for h in self.hostile)
 
 
 def make_report(seen: Seen, *, title: str, generated: str | None, tools: tuple[str, ...]) -> Report:
@@ -104,7 +107,7 @@ class _Rows:
         self._references = tuple(seen.plan.references())
         graph = dependencies(seen.plan)
         self._needs = {
-            reference: needs([f"index:{plans[0].release}:{plans[0].name}"], graph)
+            reference: needs(tasks_of(plans), graph)
             for reference, plans in seen.plan.references().items()
         }
         bisection = seen.bisection
@@ -129,7 +132,7 @@ class _Rows:
     def _others(self) -> Iterator[Row]:
         done = [h for h in self._seen.hostile if not h.build.failure]
         if done:
-            cells = (_DIFFERS if self._seen.differs(r) else _IDENTICAL for r in self._references)
+            cells = (self._whole(reference) for reference in self._references)
             detail = f"every variation at once, in {len(done)} builds"
             yield Row(name=EVERYTHING, detail=detail, guilty=False, cells=tuple(cells))
         if self._unstable:
@@ -137,9 +140,15 @@ class _Rows:
             detail = "the same build once more, with everything held that can be"
             yield Row(name=REPETITION, detail=detail, guilty=True, cells=tuple(cells))
         if self._seen.is_stale:
-            cells = (_DIFFERS if self._seen.differs(r) else _IDENTICAL for r in self._references)
+            cells = (self._whole(reference) for reference in self._references)
             detail = "the layout as it was, and any build of the audit"
             yield Row(name=FIRST, detail=detail, guilty=True, cells=tuple(cells))
+
+    def _whole(self, reference: str) -> Cell:
+        """Say of an image whether it differs, or only what is said of it."""
+        if self._seen.image_differs(reference):
+            return _DIFFERS
+        return _SAID_DIFFERS if self._seen.differs(reference) else _IDENTICAL
 
     def _variation(self, variation: Variation) -> Row:
         applied = [
@@ -169,8 +178,10 @@ class _Rows:
             together = f" with {', '.join(others)}" if others else ""
             if FAILURE in guilt.tasks:
                 return Cell(verdict=Verdict.UNKNOWN, text=f"build fails{together}")
-            if reference in self._affected(guilt.tasks):
-                return Cell(verdict=Verdict.DIFFERENT, text=f"{_DIFFERS.text}{together}")
+            reached = self._needs[reference].intersection(guilt.tasks)
+            if reached:
+                cell = _SAID_DIFFERS if all(map(is_said, reached)) else _DIFFERS
+                return replace(cell, text=f"{cell.text}{together}")
         if all(h.build.failure for h in applied):
             return _FAILED
         return self._innocent(reference) if self._seen.differs(reference) else _IDENTICAL
@@ -220,24 +231,19 @@ def _accusations(seen: Seen) -> Iterator[str]:
         if FAILURE in guilt.tasks:
             yield f"the build fails with {names}: {guilt.build.failure}"
         else:
-            yield f"guilty: {names}; it begins at {_some(guilt.tasks)}"
+            yield f"guilty: {names}; it begins at {some_of(guilt.tasks)}"
     if bisection.unstable:
         yield (
-            f"differs on every run, whatever is varied: {_some(bisection.unstable)};"
+            f"differs on every run, whatever is varied: {some_of(bisection.unstable)};"
             " something random, a race, or something that cannot be held here"
         )
     if bisection.unexplained:
-        yield f"no variation could be blamed for {_some(bisection.unexplained)}"
+        yield f"no variation could be blamed for {some_of(bisection.unexplained)}"
     if bisection.tasks:
         yield (
-            f"built again to find that out, {bisection.builds} times: {_some(bisection.tasks)};"
+            f"built again to find that out, {bisection.builds} times: {some_of(bisection.tasks)};"
             " everything that these build on is the same in all builds"
         )
-
-
-def _some(tasks: tuple[str, ...]) -> str:
-    shown = ", ".join(tasks[:_SHOWN])
-    return shown if len(tasks) <= _SHOWN else f"{shown} and {len(tasks) - _SHOWN} more"
 
 
 def _isolation(machine: Machine) -> str:

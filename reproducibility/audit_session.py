@@ -2,31 +2,33 @@
 
 from __future__ import annotations
 
-import os
-import platform
 import shutil
 import sys
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ConfigurationError, PipelineError
-from pipeline.host.layout import Layout
+from reproducibility.attachments import read_attachments, said_digests, said_of, wanted_keys
 from reproducibility.audit_report import HostileBuild
 from reproducibility.bisect import Bisection, bisect
 from reproducibility.choices import apply, choose_round, held_recipe
 from reproducibility.compare import Options, compare
+from reproducibility.compare_attachments import compare_attachments
 from reproducibility.diffoscope import Diffoscope
 from reproducibility.double_build import SCRIPT, Builder
+from reproducibility.made import First, Made, digests_of, own_surroundings, relative_name
 from reproducibility.outcomes import dependencies
 from reproducibility.patterns import Hints, Surroundings
+from reproducibility.progress import Progress
 from reproducibility.report import ARTIFACTS
 from reproducibility.variations import base_recipe
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
+    from pathlib import Path
 
     from pipeline.tasks.project import Project
+    from reproducibility.attachments import Attachment
     from reproducibility.choices import Variation
     from reproducibility.double_build import Build
     from reproducibility.findings import Comparison, Difference
@@ -37,11 +39,7 @@ ROUNDS: Final = 3
 TIMEOUT: Final = 1800.0
 BUILDS: Final = "builds"
 """Folder beside the report: the script and the output of each build."""
-_BUILD: Final = ("build",)
-
-
-def _silent(_: str) -> None:
-    pass
+_BUILD: Final = "build"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,18 +66,8 @@ class Settings:
     diffoscope: Diffoscope | None = field(default_factory=Diffoscope)
     generated: str | None = None
     """When this is, for the report."""
-    say: Callable[[str], None] = _silent
+    progress: Progress = field(default_factory=Progress)
     """Told what is going on."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class First:
-    """The build that the others are measured by."""
-
-    layout: Path
-    digests: Mapping[str, str]
-    """Name in the layout -> digest."""
-    surroundings: Surroundings
 
 
 class Session:
@@ -106,10 +94,11 @@ class Session:
             work=settings.work.absolute(),
             logs=logs,
             timeout=settings.timeout,
-            say=lambda label: settings.say(f"build {label}"),
+            progress=settings.progress,
         )
         self.builder.prepare()
-        self.notes: list[str] = []
+        self._said, why_not = said_of(project)
+        self.notes = [why_not] if why_not else []
         self._held_build: Build | None = None
 
     # ------------------------------------------------------------ builds
@@ -120,28 +109,64 @@ class Session:
         Raises:
             ConfigurationError: the layout lacks images, or a held build already fails.
         """
-        project = self._project
+        project, settings = self._project, self._settings
         names = set(project.plan.references())
-        digests = {} if self._settings.is_fresh else digests_of(project.output)
+        digests = {} if settings.is_fresh else digests_of(project.output)
         if digests.keys() >= names:
-            return First(
-                layout=project.output, digests=digests, surroundings=_own_surroundings(project)
-            )
+            return self._with_documents(project.output)
         if digests:
             missing = ", ".join(sorted(names - digests.keys()))
             raise ConfigurationError(f"{project.output} lacks {missing}", hint="run `doit build`")
-        if not self._settings.is_fresh:
+        if not settings.is_fresh:
             self.notes.append("there was no layout: the audit has made the first build as well")
         build = self._build_held()
+        surroundings = self._surroundings(build.recipe)
         return First(
             layout=build.layout,
-            digests=digests_of(build.layout),
-            surroundings=self._surroundings(build.recipe),
+            name=build.label,
+            made=self._made(build),
+            surroundings=surroundings,
+            said=self._attachments(build.layout),
+            said_surroundings=surroundings,
         )
+
+    def _with_documents(self, layout: Path) -> First:
+        """Return the project's own layout, with what is said of it; the audit says what is not."""
+        plan, surroundings = self._project.plan, own_surroundings(self._project)
+        said = self._attachments(layout)
+        said_surroundings = surroundings
+        if not {attachment.key for attachment in said} >= wanted_keys(plan, self._said):
+            self.notes.append(
+                "not everything was said of the first build's images (`doit sbom provenance`):"
+                " the audit has said it"
+            )
+            build = self._build_held()
+            own = {attachment.key: attachment for attachment in said}
+            made = {attachment.key: attachment for attachment in self._attachments(build.layout)}
+            said = tuple({**made, **own}.values())
+            said_surroundings = self._surroundings(build.recipe)
+        return First(
+            layout=layout,
+            name=relative_name(layout, self._project.root),
+            made=Made(images=digests_of(layout), said=said_digests(said)),
+            surroundings=surroundings,
+            said=said,
+            said_surroundings=said_surroundings,
+        )
+
+    def _attachments(self, layout: Path) -> tuple[Attachment, ...]:
+        found = read_attachments(self._project.plan, layout)
+        return tuple(attachment for attachment in found if attachment.kind.task in self._said)
+
+    def _made(self, build: Build) -> Made:
+        if build.failure:
+            return Made(images={}, said={})
+        said = self._attachments(build.layout)
+        return Made(images=digests_of(build.layout), said=said_digests(said))
 
     def _build_held(self) -> Build:
         if self._held_build is None:
-            build = self.builder.build("held", self._held, _BUILD)
+            build = self.builder.build("held", self._held, (_BUILD, *self._said))
             if build.failure:
                 raise ConfigurationError(
                     f"a build with nothing varied fails: {build.failure}",
@@ -158,9 +183,8 @@ class Session:
             if not choices:
                 break
             recipe = apply(self._held, (choice.setting for choice in choices))
-            build = self.builder.build(f"hostile-{number + 1}", recipe, _BUILD)
-            digests = {} if build.failure else digests_of(build.layout)
-            builds.append(HostileBuild(choices=choices, build=build, digests=digests))
+            build = self.builder.build(f"hostile-{number + 1}", recipe, (_BUILD, *self._said))
+            builds.append(HostileBuild(choices=choices, build=build, made=self._made(build)))
         return tuple(builds)
 
     def _surroundings(self, recipe: Recipe) -> Surroundings:
@@ -176,14 +200,16 @@ class Session:
     def compare(self, first: First, hostile: Sequence[HostileBuild]) -> tuple[Comparison, ...]:
         """Compare the first build with each hostile one that has something new to say."""
         comparisons: list[Comparison] = []
-        digests: list[Mapping[str, str]] = []
+        seen: list[Made] = []
         known: set[tuple[object, ...]] = set()
         for one in hostile:
-            if one.build.failure or one.digests in digests:
+            if one.build.failure or one.made in seen:
                 continue
-            digests.append(one.digests)
+            seen.append(one.made)
+            label = f"first build and {one.build.label}"
             try:
-                comparison = self._compare(first, one, is_deep=not known)
+                with self._settings.progress.step(f"compare {label}"):
+                    comparison = self._compare(first, one, label, is_deep=not known)
             except (PipelineError, OSError) as e:
                 self.notes.append(f"{one.build.label} could not be compared: {e}")
                 continue
@@ -193,17 +219,23 @@ class Session:
             known |= found
         return tuple(comparisons)
 
-    def _compare(self, first: First, one: HostileBuild, *, is_deep: bool) -> Comparison:
-        label = f"first build and {one.build.label}"
-        self._settings.say(f"compare {label}")
+    def _compare(self, first: First, one: HostileBuild, label: str, *, is_deep: bool) -> Comparison:
+        there = self._surroundings(one.build.recipe)
         options = Options(
             label=label,
-            hints=Hints(a=first.surroundings, b=self._surroundings(one.build.recipe)),
+            hints=Hints(a=first.surroundings, b=there),
             diffoscope=self._settings.diffoscope if is_deep else None,
             artifacts=self._settings.report / ARTIFACTS if is_deep else None,
-            progress=self._settings.say,
+            progress=self._settings.progress.detail,
         )
-        return compare(f"oci:{first.layout}", f"oci:{one.build.layout}", options)
+        layout = one.build.layout
+        comparison = compare(f"oci:{first.layout}", f"oci:{layout}", options)
+        hints = Hints(a=first.said_surroundings, b=there)
+        comparison = compare_attachments(
+            comparison, first.said, self._attachments(layout), hints=hints
+        )
+        a = replace(comparison.a, name=first.name)
+        return replace(comparison, a=a, b=replace(comparison.b, name=one.build.label))
 
     # ------------------------------------------------------------ bisecting
 
@@ -211,7 +243,8 @@ class Session:
         """Find the guilty variations, if anything differs; a failure of that is only a note."""
         names = self._project.plan.references()
         if not any(
-            one.build.failure or any(one.digests.get(n) != first.digests[n] for n in names)
+            one.build.failure
+            or any(n not in one.made.images or first.made.differs(one.made, n) for n in names)
             for one in hostile
         ):
             return None
@@ -228,8 +261,8 @@ class Session:
         """Say whether the first build is another than all builds of the audit, which agree."""
         if bisection is None or bisection.tasks or bisection.held.failure:
             return False
-        own = digests_of(bisection.held.layout)
-        if all(own.get(name) == digest for name, digest in first.digests.items()):
+        held = self._made(bisection.held)
+        if not any(first.made.differs(held, name) for name in self._project.plan.references()):
             return False
         self.notes.append(
             "all builds of the audit agree, and the first build is another: it was made by other"
@@ -240,15 +273,3 @@ class Session:
 
 def _key(d: Difference) -> tuple[object, ...]:
     return (d.place, d.level, d.inside, d.cause)
-
-
-def digests_of(layout: Path) -> dict[str, str]:
-    """Return the digest of each name in a layout."""
-    return {name: str(d.digest) for name, d in Layout(layout).references().items()}
-
-
-def _own_surroundings(project: Project) -> Surroundings:
-    """Return what is known of where the project itself was built: here, by us."""
-    paths = (str(project.root.absolute()), str(Path.home()))
-    names = (os.uname().nodename, os.environ.get("USER", ""), platform.python_version())
-    return Surroundings(paths=paths, identities=tuple(filter(None, names)))

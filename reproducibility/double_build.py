@@ -18,22 +18,30 @@ from typing import TYPE_CHECKING, Final
 import pipeline
 from pipeline.errors import CommandError, PipelineError
 from pipeline.host import command
+from pipeline.host.layout import beside
 from pipeline.host.store import copy_file
 from pipeline.stages.fetch import fetch_archives, locked_archives
+from reproducibility.attachments import FOLDERS, PROVENANCE, SBOM
 from reproducibility.machine import namespace_argv, stage_environment
-from reproducibility.outcomes import Outcomes, dependencies, needs, read_outcomes
-from reproducibility.recipe import OUTPUT, STORE, Order, Recipe, Stage, script
+from reproducibility.outcomes import Outcomes, dependencies, is_said, needs, read_outcomes
+from reproducibility.recipe import KEPT, STORE, Order, Recipe, Stage, script
+from reproducibility.wording import some_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from pipeline.tasks.project import Project
     from reproducibility.machine import Machine
+    from reproducibility.progress import Progress
 
 MAX_LOG: Final = 16 << 20
 """Bytes that a build may say."""
 SCRIPT: Final = "build.sh"
-_DODO: Final = "from pipeline.tasks.build import *\nfrom pipeline.tasks.config import DOIT_CONFIG\n"
+_DODO: Final = """\
+from pipeline.tasks.build import *
+from pipeline.tasks.config import DOIT_CONFIG
+from pipeline.tasks.trust import task_provenance, task_sbom
+"""
 _SEED: Final = 4711
 _CODE: Final = shutil.ignore_patterns("__pycache__", "*.pyc")
 
@@ -48,7 +56,7 @@ class Build:
     failure: str
     """Why it did not come to its end; empty if it did."""
     layout: Path
-    """An OCI layout, if images were asked for."""
+    """An OCI layout, if images were asked for; what was said of them is beside it."""
     outcomes: Outcomes
     milliseconds: int
 
@@ -64,14 +72,14 @@ class Builder:
         work: Path,
         logs: Path,
         timeout: float,
-        say: Callable[[str], None],
+        progress: Progress,
     ) -> None:
         self._project = project
         self._machine = machine
         self._work = work
         self._logs = logs
         self._timeout = timeout
-        self._say = say
+        self._progress = progress
         self._stage = Stage(
             work=work,
             isolation=machine.isolation,
@@ -111,10 +119,30 @@ class Builder:
             tasks: doit's names.
         """
         self.count += 1
-        self._say(label)
         start = time.monotonic()
-        result = self._work / "results" / label
-        result.mkdir(parents=True)
+        with self._progress.step(f"build {label}{_of(tasks)}") as step:
+            result = self._work / "results" / label
+            result.mkdir(parents=True)
+            failure = self._attempt(label, recipe, tasks, result)
+            outcomes: Outcomes = {}
+            if not failure:
+                try:
+                    outcomes = self._outcomes(result)
+                except (PipelineError, ValueError, LookupError, OSError) as e:
+                    failure = f"left nothing that can be read: {e}"
+            step.outcome = "failed" if failure else ""
+        return Build(
+            label=label,
+            recipe=recipe,
+            tasks=tuple(tasks),
+            failure=failure,
+            layout=result / "oci",
+            outcomes=outcomes,
+            milliseconds=int((time.monotonic() - start) * 1000),
+        )
+
+    def _attempt(self, label: str, recipe: Recipe, tasks: Sequence[str], result: Path) -> str:
+        """Set the stage, build, and keep what was made; return why that failed, or nothing."""
         ordered = self._ordered(tasks, recipe.task_order)
         order = Order(
             config=self._project.path.name, tasks=ordered, before=_first_part(self._project)
@@ -126,21 +154,7 @@ class Builder:
             self._keep(recipe, result)
         finally:
             self._clear(recipe)
-        outcomes: Outcomes = {}
-        if not failure:
-            try:
-                outcomes = self._outcomes(result)
-            except (PipelineError, ValueError, LookupError, OSError) as e:
-                failure = f"left nothing that can be read: {e}"
-        return Build(
-            label=label,
-            recipe=recipe,
-            tasks=tuple(tasks),
-            failure=failure,
-            layout=result / "oci",
-            outcomes=outcomes,
-            milliseconds=int((time.monotonic() - start) * 1000),
-        )
+        return failure
 
     def _outcomes(self, result: Path) -> Outcomes:
         plan = self._project.plan
@@ -175,9 +189,9 @@ class Builder:
     def _keep(self, recipe: Recipe, result: Path) -> None:
         """Move what is kept of a build out of its place; a tmpfs is gone, and has copied it."""
         project = self._stage.under(recipe) / "project"
-        for source, name in ((project / OUTPUT, "oci"), (project / STORE / "memo", "memo")):
-            if source.is_dir():
-                source.rename(result / name)
+        for source, name in KEPT:
+            if (project / source).is_dir():
+                (project / source).rename(result / name)
 
     def _clear(self, recipe: Recipe) -> None:
         paths = (self._stage.root(recipe), self._stage.under(recipe), self._stage.filled(recipe))
@@ -221,20 +235,28 @@ class Builder:
         if how == "declared":
             return tuple(tasks)
         graph = dependencies(self._project.plan)
-        graph["build"] = tuple(task for task in graph if task.startswith("index:"))
-        needed = needs(tasks, graph)
-        first = [task for task in graph if task in needed and task.startswith("package:")]
-        wanted = [task for task in graph if task in needed and task.startswith("image:")]
-        wanted += [task for task in tasks if task not in (*first, *wanted, "build")]
-        if how == "reversed":
-            first.reverse()
-            wanted.reverse()
-        else:
-            generator = random.Random(_SEED)  # noqa: S311  - another order, always the same
-            generator.shuffle(first)
-            generator.shuffle(wanted)
-        last = ["build"] if "build" in tasks else []
-        return (*first, *wanted, *last)
+        groups = {"build": "index:", SBOM: f"{SBOM}:", PROVENANCE: f"{PROVENANCE}:"}
+        for name, prefix in groups.items():
+            graph[name] = tuple(task for task in graph if task.startswith(prefix))
+        reached = needs(tasks, graph)
+        needed = [task for task in graph if task in reached]
+        packages = [task for task in needed if task.startswith("package:")]
+        said = [task for task in needed if is_said(task) and task not in groups]
+        wanted = [task for task in needed if task.startswith("image:")]
+        wanted += [task for task in tasks if task not in {*packages, *said, *wanted, *groups}]
+        generator = random.Random(_SEED)  # noqa: S311  - another order, always the same
+        for some in (packages, wanted, said):
+            if how == "reversed":
+                some.reverse()
+            else:
+                generator.shuffle(some)
+        return (*packages, *wanted, *said, *(task for task in tasks if task in groups))
+
+
+def _of(tasks: Sequence[str]) -> str:
+    """Name the tasks of a build that is not of everything."""
+    parts = [task for task in tasks if ":" in task]
+    return f", {some_of(parts)}" if parts else ""
 
 
 def _share(source: Path, target: Path) -> None:
@@ -247,7 +269,8 @@ def _share(source: Path, target: Path) -> None:
 
 
 def _existing(project: Project) -> tuple[Path, ...]:
-    paths = (project.output, project.store.root)
+    said = (beside(project.output, name) for name in FOLDERS)
+    paths = (project.output, project.store.root, *said)
     return tuple(path.absolute() for path in paths if path.is_dir())
 
 

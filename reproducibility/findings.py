@@ -50,6 +50,8 @@ class Agreement(enum.StrEnum):
 
     EVERYTHING = "everything"
     """Nothing that both have differs."""
+    IMAGES = "images"
+    """Every image is the same to the byte; what is said of them differs."""
     TARS = "tars"
     """Every layer has its diff_id; compression or documents differ."""
     FILES = "files"
@@ -176,7 +178,7 @@ class AttachmentResult:
     """A document about an image, compared."""
 
     name: str
-    """Of its file, or `artifact` and what it is."""
+    """Of its file; or `lock artifact`, which has none."""
     state: State
     """It may differ without a difference of its own: because what it is about differs."""
     a: Blob | None
@@ -286,9 +288,11 @@ class Comparison:
         """How far down the two are the same."""
         if self.problems or self.omitted:
             return Agreement.NONE
-        found = self.differences
-        if not found:
+        if not self.differences:
             return Agreement.EVERYTHING
+        found = [d for d in self.differences if d.level is not Level.ATTACHMENT]
+        if not found:
+            return Agreement.IMAGES
         if all(d.level in _DOCUMENTS or d.cause is Cause.COMPRESSOR for d in found):
             return Agreement.TARS
         if any(d.level is Level.CONTENT or d.cause in _OF_FILES for d in found):
@@ -296,7 +300,7 @@ class Comparison:
         return Agreement.FILES
 
 
-_DOCUMENTS: Final = (Level.INDEX, Level.MANIFEST, Level.CONFIG, Level.ATTACHMENT)
+_DOCUMENTS: Final = (Level.INDEX, Level.MANIFEST, Level.CONFIG)
 _OF_FILES: Final = (Cause.PRESENCE, Cause.TYPE, Cause.LINK, Cause.UNKNOWN)
 
 

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import ConfigurationError, FormatError
+from pipeline.errors import ConfigurationError, FormatError, PipelineError
 from pipeline.formats import canonical_json
 from pipeline.host.registry_session import Access
 from pipeline.host.store import write_atomically
 from pipeline.stages.pull import parse_platform
+from reproducibility.foreign import printable
 from reproducibility.verify_place import JoinedPlace, beside, open_place
 
 if TYPE_CHECKING:
@@ -28,6 +30,25 @@ images:
 """
 
 STANDARD_OUTPUT: Final = "-"
+
+
+def guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
+    """Run a command such that what goes wrong is one line.
+
+    And without the control characters that a registry might send.
+    """
+    try:
+        return command(arguments)
+    except PipelineError as e:
+        clear_line()
+        raise PipelineError(printable(str(e)), hint=printable(e.hint or "") or None) from None
+    except BrokenPipeError:
+        raise
+    except OSError as e:
+        clear_line()
+        where = f"{e.filename}: " if e.filename else ""
+        what = os.strerror(e.errno).lower() if e.errno else "i/o error"
+        raise ConfigurationError(printable(f"{where}{what}")) from None
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
@@ -108,10 +129,11 @@ def progress_line(*, quiet: bool) -> Callable[[str], None]:
         return lambda _: None
 
     def show(text: str) -> None:
+        line = printable(text)
         if sys.stderr.isatty():
-            sys.stderr.write(f"\r\033[K{text[:78]}\r")
+            sys.stderr.write(f"\r\033[K{line[:78]}\r")
         else:
-            sys.stderr.write(f"{text}\n")
+            sys.stderr.write(f"{line}\n")
         sys.stderr.flush()
 
     return show

@@ -1,8 +1,8 @@
 """What each task of a build made, by digest: where in the graph two builds part ways.
 
 Read from what a cold build leaves: the store's memos (`pipeline.host.store`: one JSON a stage and
-its inputs) and the layout's index.json. Neither code nor encoders of the build have to be those of
-the reader.
+its inputs), the layout's index.json, and the documents beside it. Neither code nor encoders of the
+build have to be those of the reader.
 """
 
 from __future__ import annotations
@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
 from pipeline.host.layout import Layout
+from reproducibility.attachments import PROVENANCE, SBOM, read_attachments
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from pipeline.stages.plan import ImagePlan, Plan
@@ -42,7 +43,7 @@ def read_outcomes(plan: Plan, *, memo: Path, layout: Path) -> Outcomes:
             made = layers.get(str(blob["digest"])) if kind == "layer" else None
             if made is not None:
                 outcomes[f"layer:{image}:{layer}"] = made
-    return {**outcomes, **dict(_images(plan, layout))}
+    return {**outcomes, **dict(_images(plan, layout)), **_said(plan, layout)}
 
 
 def _memos(
@@ -71,15 +72,24 @@ def _images(plan: Plan, layout: Path) -> Iterator[tuple[str, str]]:
     references = Layout(layout).references()
     for reference, plans in plan.references().items():
         if reference in references:
-            yield _index(plans[0]), str(references[reference].digest)
+            yield _indexed(plans[0]), str(references[reference].digest)
         for image in plans:
             name = f"{reference}-{image.architecture}"
             if name in references:
                 yield f"image:{image}", str(references[name].digest)
 
 
-def _index(image: ImagePlan) -> str:
-    return f"index:{image.release}:{image.name}"
+def _said(plan: Plan, layout: Path) -> Outcomes:
+    """Return what was made of documents about images."""
+    documents: dict[str, list[list[str]]] = {}
+    for attachment in read_attachments(plan, layout):
+        found = documents.setdefault(attachment.task, [])
+        found.append([attachment.name, attachment.digest])
+    return {task: str(Digest.of(canonical_json.dumps(d))) for task, d in documents.items()}
+
+
+def _indexed(image: ImagePlan, *, task: str = "index") -> str:
+    return f"{task}:{image.release}:{image.name}"
 
 
 # ---------------------------------------------------------------- the graph
@@ -99,9 +109,24 @@ def dependencies(plan: Plan) -> dict[str, tuple[str, ...]]:
         result.update(dict.fromkeys(layers, (f"tree:{image}",)))
         above = (f"image:{image.parent}",) if image.parent else ()
         result[f"image:{image}"] = (*layers, *above)
+        for task in (SBOM, PROVENANCE):
+            result[f"{task}:{image}"] = (f"image:{image}",)
     for plans in plan.references().values():
-        result[_index(plans[0])] = tuple(f"image:{image}" for image in plans)
+        index = _indexed(plans[0])
+        result[index] = tuple(f"image:{image}" for image in plans)
+        result[_indexed(plans[0], task=PROVENANCE)] = (index,)
     return result
+
+
+def tasks_of(plans: Sequence[ImagePlan]) -> tuple[str, ...]:
+    """Return the last tasks of an image for all platforms: its index, and what is said of it."""
+    said = (f"{task}:{image}" for image in plans for task in (SBOM, PROVENANCE))
+    return (_indexed(plans[0]), _indexed(plans[0], task=PROVENANCE), *said)
+
+
+def is_said(task: str) -> bool:
+    """Say whether a task makes no image, but a document about one."""
+    return task.partition(":")[0] in (SBOM, PROVENANCE)
 
 
 def differing(a: Mapping[str, str], b: Mapping[str, str]) -> frozenset[str]:
@@ -134,13 +159,3 @@ def needs(tasks: Iterable[str], graph: Mapping[str, tuple[str, ...]]) -> frozens
             found.add(task)
             waiting.extend(graph.get(task, ()))
     return frozenset(found)
-
-
-def image_of(task: str) -> str:
-    """Return the image that a task works for, as `release:image`; empty for a package."""
-    kind, *parts = task.split(":")
-    if kind == "index":
-        return ":".join(parts)
-    if kind in ("tree", "layer", "image"):
-        return f"{parts[0]}:{parts[2]}"
-    return ""

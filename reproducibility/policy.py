@@ -104,22 +104,42 @@ class Tally:
     is_accepted: bool
 
 
+class Decision(enum.StrEnum):
+    """The answer."""
+
+    ACCEPTED = "accepted"
+    REFUSED = "refused"
+    UNKNOWN = "could-not-tell"
+    """Not enough is known, and not everything could be read."""
+
+    @property
+    def exit_code(self) -> int:
+        """Status for the shell: 0, 1 or 2."""
+        return {"accepted": 0, "refused": 1}.get(self.value, 2)
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Judgement:
     """The answer, and what it rests on."""
 
     is_accepted: bool
+    is_failed: bool
+    """Whether it is refused because somebody could not reproduce it."""
     threshold: int
     tallies: tuple[Tally, ...]
     rows: tuple[Row, ...]
     publisher: Signed
     reasons: tuple[str, ...]
     """Why it is not accepted."""
+    problems: tuple[str, ...]
+    """What could not be read."""
 
     @property
-    def exit_code(self) -> int:
-        """Status for the shell."""
-        return 0 if self.is_accepted else 1
+    def decision(self) -> Decision:
+        """The answer."""
+        if self.is_accepted:
+            return Decision.ACCEPTED
+        return Decision.REFUSED if self.is_failed or not self.problems else Decision.UNKNOWN
 
 
 def judge(
@@ -128,6 +148,7 @@ def judge(
     held: Sequence[Held],
     *,
     publisher: Signed,
+    problems: Sequence[str] = (),
     now: int,
 ) -> Judgement:
     """Judge an image.
@@ -137,6 +158,7 @@ def judge(
         wanted: what it is.
         held: what was found about it; each distinct content counts once.
         publisher: whether the publisher's key has signed it.
+        problems: what could not be read.
         now: seconds since 1970.
     """
     distinct = {one.raw: one for one in reversed(held)}
@@ -145,11 +167,13 @@ def judge(
     reasons = tuple(_reasons(policy, wanted, rows, tallies, publisher))
     return Judgement(
         is_accepted=not reasons,
+        is_failed=policy.refuses_failure and any(r.standing is Standing.FAILED for r in rows),
         threshold=policy.threshold,
         tallies=tallies,
         rows=rows,
         publisher=publisher,
         reasons=reasons,
+        problems=tuple(problems),
     )
 
 

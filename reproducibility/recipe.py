@@ -11,23 +11,31 @@ The stage, below the audit's working directory:
       home/ tmp/
     under/                what lies under a disorderfs
     seed/                 what a tmpfs is filled with
-    results/<label>/      what is kept of a build: its layout, and the store's memos
+    results/<label>/      what is kept of a build: its layout, documents, and the store's memos
 """
 
 from __future__ import annotations
 
 import shlex
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from pipeline.host.layout import beside
+from reproducibility.attachments import FOLDERS
 from reproducibility.machine import PRIVATE_SHM, Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
-    from pathlib import Path
 
 STORE: Final = "build/store"
 OUTPUT: Final = "build/oci"
+KEPT: Final = (
+    (OUTPUT, "oci"),
+    (f"{STORE}/memo", "memo"),
+    *((str(beside(Path(OUTPUT), name)), name) for name in FOLDERS),
+)
+"""What is kept of a build, and what it is called then."""
 CPU_LIST: Final = "/sys/devices/system/cpu/online"
 """What glibc, and with it os.cpu_count(), counts."""
 
@@ -133,10 +141,7 @@ def script(recipe: Recipe, order: Order, *, stage: Stage, result: Path) -> str:
     if recipe.has_tmpfs:
         lines += [
             "umask 022",
-            *(
-                f"[ ! -d {path} ] || cp -R {path} {_q(result / name)}"
-                for path, name in ((OUTPUT, "oci"), (f"{STORE}/memo", "memo"))
-            ),
+            *(f"[ ! -d {path} ] || cp -R {path} {_q(result / name)}" for path, name in KEPT),
         ]
     return "\n".join((*lines, "exit $status", ""))
 

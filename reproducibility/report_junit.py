@@ -1,5 +1,7 @@
 """JUnit XML, as Jenkins, GitLab and GitHub actions read it: a suite an image, a case a level.
 
+What is said of an image has a case a document.
+
 There is no specification; the form is that of the Ant task and of Jenkins' schema. Characters that
 XML 1.0 cannot hold are replaced.
 """
@@ -16,9 +18,15 @@ from reproducibility.verdict import Verdict
 from reproducibility.wording import plural
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from reproducibility.findings import Comparison, Difference, Matrix, Report
+    from reproducibility.findings import (
+        AttachmentResult,
+        Comparison,
+        Difference,
+        Matrix,
+        Report,
+    )
 
 _MAX_LINES: Final = 50
 _ILLEGAL_RE: Final = re.compile("[^\t\n\r\u0020-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -59,13 +67,15 @@ def _case(suite: ET.Element, name: str) -> ET.Element:
 def _comparison(root: ET.Element, comparison: Comparison) -> None:
     by_place: dict[tuple[str, str, str, Level], list[Difference]] = {}
     for d in counted(comparison.differences):
-        key = (d.place.image, d.place.platform, d.place.layer, _shown_level(d))
+        part = d.place.layer or d.place.attachment
+        key = (d.place.image, d.place.platform, part, _shown_level(d))
         by_place.setdefault(key, []).append(d)
     prefix = f"{comparison.label}: " if comparison.label else ""
     for image in comparison.images:
         name = image.name or "root file system"
         suite = _suite(root, f"{prefix}{name}")
         _document(suite, "index", by_place.get((image.name, "", "", Level.INDEX), ()))
+        _said(suite, image.attachments, (image.name, ""), by_place)
         _count(suite)
         for platform in image.platforms:
             suite = _suite(root, f"{prefix}{name} {platform.platform}".strip())
@@ -78,6 +88,7 @@ def _comparison(root: ET.Element, comparison: Comparison) -> None:
                 case = _document(suite, layer.name, by_place.get(key, ()))
                 if layer.reported_in and layer.state is State.DIFFERENT:
                     _fail(case, "different", f"reported in {layer.reported_in}")
+            _said(suite, platform.attachments, (image.name, platform.platform), by_place)
             _count(suite)
     if comparison.problems:
         suite = _suite(root, f"{prefix}reading")
@@ -85,6 +96,18 @@ def _comparison(root: ET.Element, comparison: Comparison) -> None:
             case = _case(suite, problem)
             ET.SubElement(case, "error", message=_clean(problem), type="could-not-tell")
         _count(suite)
+
+
+def _said(
+    suite: ET.Element,
+    attachments: Iterable[AttachmentResult],
+    of: tuple[str, str],
+    by_place: Mapping[tuple[str, str, str, Level], Sequence[Difference]],
+) -> None:
+    """Add a case for each document; one that differs by what it is about does not fail twice."""
+    for attachment in attachments:
+        found = by_place.get((*of, attachment.name, Level.ATTACHMENT), ())
+        _document(suite, attachment.name, found)
 
 
 def _shown_level(d: Difference) -> Level:

@@ -32,6 +32,8 @@ _MAX_PACKAGES: Final = 2
 def anchor(place: Place) -> str:
     """Return an id for a place."""
     text = f"{place.image}/{place.platform}/{place.layer}/{place.path}"
+    if place.attachment:
+        text += f"//{place.attachment}"
     return "at-" + "".join(c if c.isascii() and c.isalnum() else f"_{ord(c):x}" for c in text)
 
 
@@ -162,7 +164,8 @@ def evidence_list(d: Difference) -> Markup:
 
 def search_text(d: Difference) -> str:
     """Return what the search looks at."""
-    return f"{d.cause.value} {d.place.path} {d.inside} {d.package} {d.a} {d.b}"
+    place = d.place.path or d.place.attachment
+    return f"{d.cause.value} {place} {d.inside} {d.package} {d.a} {d.b}"
 
 
 def class_of(d: Difference) -> str | None:

@@ -1,8 +1,8 @@
 """SARIF 2.1.0: every difference a result, every cause class a rule.
 
 Specification: https://docs.oasis-open.org/sarif/sarif/v2.1.0/sarif-v2.1.0.html. Locations are paths
-in the image, as logical locations with the image and layer, and as URIs relative to `IMAGE`, since
-code-scanning pages want a file.
+in the image or names of documents about it, as logical locations with the image and layer, and as
+URIs relative to `IMAGE`, since code-scanning pages want a file.
 """
 
 from __future__ import annotations
@@ -85,8 +85,9 @@ def _result(d: Difference) -> dict[str, object]:
     if d.evidence:
         text += f". {d.evidence[0]}"
     place = d.place
-    name = "/".join(filter(None, (place.image, place.platform, place.layer, place.path, d.inside)))
-    key = f"{place.image}\0{place.platform}\0{place.path}\0{d.inside}\0{d.cause}\0{d.level}"
+    path = place.path or place.attachment
+    name = "/".join(filter(None, (place.image, place.platform, place.layer, path, d.inside)))
+    key = f"{place.image}\0{place.platform}\0{path}\0{d.inside}\0{d.cause}\0{d.level}"
     result: dict[str, object] = {
         "ruleId": d.cause.value,
         "ruleIndex": _RULES.index(d.cause),
@@ -96,7 +97,7 @@ def _result(d: Difference) -> dict[str, object]:
             {
                 "physicalLocation": {
                     "artifactLocation": {
-                        "uri": quote(place.path or d.level.value, safe="/"),
+                        "uri": quote(path or d.level.value, safe="/"),
                         "uriBaseId": "IMAGE",
                     },
                     "region": {"startLine": 1},
@@ -111,6 +112,7 @@ def _result(d: Difference) -> dict[str, object]:
             "image": place.image,
             "platform": place.platform,
             "layer": place.layer,
+            "document": place.attachment,
             "package": d.package,
             "evidence": list(d.evidence),
         },

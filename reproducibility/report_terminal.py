@@ -17,6 +17,7 @@ from reproducibility.summary import (
     count_causes,
     counted,
     headline,
+    said_of,
     where_text,
 )
 from reproducibility.verdict import Verdict
@@ -28,7 +29,14 @@ if TYPE_CHECKING:
 
     from rich.console import RenderableType
 
-    from reproducibility.findings import Comparison, Difference, Matrix, PlatformResult, Report
+    from reproducibility.findings import (
+        AttachmentResult,
+        Comparison,
+        Difference,
+        Matrix,
+        PlatformResult,
+        Report,
+    )
 
 _COLOURS: Final = {
     Verdict.REPRODUCIBLE: "green",
@@ -110,10 +118,15 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[Text]], width: int) -
 
 def _images(comparison: Comparison, width: int) -> Table:
     rows = []
+    is_said = any(said_of(image, p) for image in comparison.images for p in image.platforms)
+    columns = ["*IMAGE", "PLATFORM", "INDEX", "MANIFEST", "CONFIG", "LAYERS"]
+    columns += ["DOCUMENTS"] if is_said else []
+    columns += [">SIZE A", ">SIZE B"]
     for image in comparison.images:
         name = _line(image.name.partition(" | ")[0] or "root file system")
         if not image.platforms:
-            rows.append((name, Text(STATES[image.state], style="red"), *[Text("")] * 6))
+            blank = [Text("")] * (len(columns) - 2)
+            rows.append((name, Text(STATES[image.state], style="red"), *blank))
         rows += [
             (
                 name,
@@ -122,15 +135,18 @@ def _images(comparison: Comparison, width: int) -> Table:
                 _state(platform.manifest.state),
                 _state(platform.config.state),
                 _layers(platform),
+                *([_said(said_of(image, platform))] if is_said else []),
                 _size(platform, "a"),
                 _size(platform, "b"),
             )
             for platform in image.platforms
         ]
-    columns = ("*IMAGE", "PLATFORM", "INDEX", "MANIFEST", "CONFIG", "LAYERS", ">SIZE A", ">SIZE B")
     if len(rows) > _MAX_IMAGES:
         more = Text(f"and {len(rows) - _MAX_IMAGES} more", style="dim")
-        rows[_MAX_IMAGES:] = [(more, *[Text("")] * 7)]
+        rows[_MAX_IMAGES:] = [(more, *[Text("")] * (len(columns) - 1))]
+    widths = [max(map(len, column)) for column in zip(columns, *rows, strict=True)]
+    if sum(widths) + _GAP * len(widths) > width:  # names tell more than sizes
+        columns, rows = columns[:-2], [row[:-2] for row in rows]
     return _table(columns, rows, width)
 
 
@@ -139,6 +155,15 @@ def _state(state: State) -> Text:
         return Text("-", style="dim")
     good = state in (State.IDENTICAL, State.EQUAL_CONTENT)
     return Text(STATES[state], style="green" if good else "red")
+
+
+def _said(attachments: Sequence[AttachmentResult]) -> Text:
+    if not attachments:
+        return Text("-", style="dim")
+    bad = [attachment for attachment in attachments if attachment.state is not State.IDENTICAL]
+    if not bad:
+        return Text(f"{len(attachments)} equal", style="green")
+    return Text(f"{len(bad)} of {len(attachments)} differ", style="red")
 
 
 def _layers(platform: PlatformResult) -> Text:
@@ -198,9 +223,14 @@ def _examples(report: Report) -> Iterator[Text]:
         yield _example(d)
 
 
+def _where(d: Difference) -> str:
+    """Say where a difference is; of a document, what it is about as well: its name may not."""
+    return f"{d.place} {d.inside}".strip() if d.place.attachment else where_text(d)
+
+
 def _example(d: Difference) -> Text:
     text = Text("≠ ", style="red", no_wrap=True, overflow="ellipsis")
-    text.append(shown(where_text(d)), style="bold")
+    text.append(shown(_where(d)), style="bold")
     text.append(f"  {d.cause.value}", style="yellow")
     for side, value in (("A", d.a), ("B", d.b)):
         text.append(f"\n    {side} {shown(value) or '-'}", style="default")

@@ -1,5 +1,7 @@
 """The drill-down of the HTML report: image -> platform -> documents and layers -> files.
 
+What is said of an image stands below it, document by document.
+
 Everything opens and closes with `<details>`, so it works by keyboard and without script. Lists are
 cut at `MAX_ITEMS`; the JSON report has all of them.
 """
@@ -9,7 +11,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from reproducibility.causes import MEANING
-from reproducibility.findings import Level, Place, State
+from reproducibility.findings import Level, Place, State, Step
 from reproducibility.markup import Markup, join, tag
 from reproducibility.report_parts import (
     MAX_ITEMS,
@@ -31,22 +33,19 @@ from reproducibility.report_parts import (
     sides_table,
     sides_values,
 )
-from reproducibility.summary import (
-    download_size,
-    group,
-)
+from reproducibility.summary import download_size, group, said_of, said_state
 from reproducibility.wording import plural, size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from reproducibility.findings import (
+        AttachmentResult,
         Comparison,
         Difference,
         ImageResult,
         LayerResult,
         PlatformResult,
-        Step,
     )
     from reproducibility.summary import Group
 
@@ -56,10 +55,10 @@ class ComparisonTree:
 
     def __init__(self, comparison: Comparison) -> None:
         self._comparison = comparison
-        self._groups: dict[tuple[str, str, str], list[Group]] = {}
+        self._groups: dict[tuple[str, str, str, str], list[Group]] = {}
         for found in group(comparison.differences):
             place = found.place
-            key = place.image, place.platform, place.layer
+            key = place.image, place.platform, place.layer, place.attachment
             self._groups.setdefault(key, []).append(found)
         self._files = {file.place: file for file in comparison.files}
 
@@ -78,6 +77,8 @@ class ComparisonTree:
             parts.append(self._all_groups(self._of(image.name, "", "")))
         single = len(image.platforms) == 1
         parts += [self._platform(image, platform, is_open=single) for platform in image.platforms]
+        parts.append(self._attachments(image.name, "", image.attachments))
+        said = [a for platform in image.platforms for a in said_of(image, platform)]
         return details(
             (
                 tag("span", image.name or "root file system", class_="summary-name"),
@@ -85,7 +86,7 @@ class ComparisonTree:
                 tag("span", plural(len(image.platforms), "platform"), class_="soft"),
             ),
             parts,
-            is_open=is_only or image.state is not State.IDENTICAL,
+            is_open=is_only or State.DIFFERENT in (image.state, said_state(said)),
             id_=anchor(Place(image=image.name, platform="", layer="", path="")),
         )
 
@@ -102,6 +103,7 @@ class ComparisonTree:
         others = [f for f in groups if f.level not in (Level.MANIFEST, Level.CONFIG)]
         parts.append(self._all_groups(others))
         parts += [self._layer(image, platform, layer) for layer in platform.layers]
+        parts.append(self._attachments(image.name, platform.platform, platform.attachments))
         sizes = [download_size(platform, side) for side in ("a", "b")]
         size = " | ".join("?" if s is None else size_text(s) for s in sizes)
         count = sum(len(found.differences) for found in self._below(image, platform))
@@ -113,27 +115,57 @@ class ComparisonTree:
                 tag("span", f"layers {size}", class_="soft") if sizes != [None, None] else "",
             ),
             parts,
-            is_open=is_open or platform.state is not State.IDENTICAL,
+            is_open=is_open
+            or platform.state is not State.IDENTICAL
+            or said_state(platform.attachments) is State.DIFFERENT,
             id_=anchor(Place(image=image.name, platform=platform.platform, layer="", path="")),
         )
 
-    def _of(self, image: str, platform: str, layer: str) -> list[Group]:
-        return self._groups.get((image, platform, layer), [])
+    def _of(self, image: str, platform: str, layer: str, attachment: str = "") -> list[Group]:
+        return self._groups.get((image, platform, layer, attachment), [])
 
     def _below(self, image: ImageResult, platform: PlatformResult) -> Iterator[Group]:
-        for (name, on, _), groups in self._groups.items():
+        for (name, on, *_), groups in self._groups.items():
             if (name, on) == (image.name, platform.platform):
                 yield from groups
 
     # ------------------------------------------------------------ documents and layers
 
-    def _document(self, name: str, step: Step, groups: Sequence[Group]) -> Markup:
+    def _attachments(
+        self, image: str, platform: str, attachments: Sequence[AttachmentResult]
+    ) -> Markup:
+        """Show what is said of an image, or of an index."""
+        if not attachments:
+            return Markup("")
+        about = "this platform" if platform else "the index"
+        parts = []
+        for attachment in attachments:
+            name = attachment.name
+            step = Step(state=attachment.state, a=attachment.a, b=attachment.b)
+            groups = self._of(image, platform, "", name)
+            place = Place(image=image, platform=platform, layer="", path="", attachment=name)
+            parts.append(self._document(name, step, groups, id_=anchor(place)))
+        state = said_state(attachments)
+        return details(
+            (
+                tag("span", f"What is said of {about}", class_="summary-name"),
+                badge(state),
+                tag("span", plural(len(attachments), "document"), class_="soft"),
+            ),
+            parts,
+            is_open=state is State.DIFFERENT,
+        )
+
+    def _document(
+        self, name: str, step: Step, groups: Sequence[Group], *, id_: str | None = None
+    ) -> Markup:
         facts = [
             ("A", blob_text(step.a)),
             ("B", blob_text(step.b)),
         ]
         follows = step.state is State.DIFFERENT and not groups
-        note = "differs only because what it refers to differs" if follows else ""
+        other = "what it is about, or repeats," if id_ else "what it refers to"
+        note = f"differs only because {other} differs" if follows else ""
         return details(
             (
                 tag("span", name, class_="summary-name"),
@@ -141,6 +173,8 @@ class ComparisonTree:
                 tag("span", note or count_text(groups), class_="soft"),
             ),
             (facts_list(facts), self._all_groups(groups)),
+            is_open=id_ is not None and bool(groups),
+            id_=id_,
         )
 
     def _layer(self, image: ImageResult, platform: PlatformResult, layer: LayerResult) -> Markup:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from reproducibility.causes import Cause
-from reproducibility.findings import Agreement, Cell, Level, Matrix, Place, Row, State
+from reproducibility.findings import Agreement, Cell, Level, Matrix, Row, State
 from reproducibility.verdict import Verdict
 from reproducibility.wording import plural
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from reproducibility.findings import Comparison, Difference, PlatformResult, Report
+    from reproducibility.findings import (
+        AttachmentResult,
+        Comparison,
+        Difference,
+        ImageResult,
+        Place,
+        PlatformResult,
+        Report,
+    )
 
 VERDICTS: Final = {
     Verdict.REPRODUCIBLE: "Reproducible",
@@ -33,6 +41,7 @@ STATES: Final = {
 }
 _NAMED: Final = 3
 _AGREEMENTS: Final = {
+    Agreement.IMAGES: "The images are the same to the byte; only what is said of them differs.",
     Agreement.TARS: "Every layer holds the same tar; only compression or documents differ.",
     Agreement.FILES: "The same files with the same content; only metadata, order or form differ.",
 }
@@ -85,7 +94,8 @@ def count_causes(comparisons: Iterable[Comparison]) -> tuple[CauseCount, ...]:
 
 def where_text(d: Difference) -> str:
     """Say where a difference is, in few words: the path, or the field of a document."""
-    parts = [d.place.path or d.place.layer or d.level.value, d.inside]
+    place = d.place
+    parts = [place.path or place.layer or place.attachment or d.level.value, d.inside]
     return " ".join(filter(None, parts))
 
 
@@ -100,10 +110,10 @@ class Group:
 
 
 def group(differences: Iterable[Difference]) -> tuple[Group, ...]:
-    """Group by image, platform and layer, then by level and cause; order is kept."""
+    """Group by image, platform, layer and document, then by level and cause; order is kept."""
     groups: dict[tuple[Place, Level, Cause], list[Difference]] = {}
     for d in differences:
-        place = Place(image=d.place.image, platform=d.place.platform, layer=d.place.layer, path="")
+        place = replace(d.place, path="")
         groups.setdefault((place, d.level, d.cause), []).append(d)
     return tuple(
         Group(place=place, level=level, cause=cause, differences=tuple(found))
@@ -176,7 +186,21 @@ _LEVELS: Final = (
     (Level.LAYER, "Layers"),
     (Level.ENTRY, "Entries"),
     (Level.CONTENT, "Contents"),
+    (Level.ATTACHMENT, "Documents"),
 )
+
+
+def said_of(image: ImageResult, platform: PlatformResult) -> tuple[AttachmentResult, ...]:
+    """Return what is said of an image for a platform, and of its index."""
+    return (*image.attachments, *platform.attachments)
+
+
+def said_state(attachments: Sequence[AttachmentResult]) -> State:
+    """Sum up what is said of something."""
+    states = {attachment.state for attachment in attachments}
+    if not states:
+        return State.NOT_COMPARED
+    return State.IDENTICAL if states == {State.IDENTICAL} else State.DIFFERENT
 
 
 def level_matrix(comparison: Comparison) -> Matrix:
@@ -191,6 +215,8 @@ def level_matrix(comparison: Comparison) -> Matrix:
         counts[d.place.image, d.place.platform, d.level] += 1
         for image_name, platform_name in _also(d, places):
             counts[image_name, platform_name, d.level] += 1
+    is_said = any(said_of(image, p) for image in comparison.images for p in image.platforms)
+    levels = _LEVELS if is_said else _LEVELS[:-1]
     rows = []
     for image in comparison.images:
         for platform in image.platforms:
@@ -198,9 +224,10 @@ def level_matrix(comparison: Comparison) -> Matrix:
                 Level.INDEX: image.index.state,
                 Level.MANIFEST: platform.manifest.state,
                 Level.CONFIG: platform.config.state,
+                Level.ATTACHMENT: said_state(said_of(image, platform)),
             }
             cells = []
-            for level, _ in _LEVELS:
+            for level, _ in levels:
                 count = counts[image.name, platform.platform, level]
                 count += counts[image.name, "", level]
                 cells.append(_level_cell(count, states.get(level)))
@@ -215,7 +242,7 @@ def level_matrix(comparison: Comparison) -> Matrix:
     return Matrix(
         title="Where it differs" if counts else "Level by level",
         corner="Image",
-        columns=tuple(name for _, name in _LEVELS),
+        columns=tuple(name for _, name in levels),
         rows=tuple(rows),
     )
 

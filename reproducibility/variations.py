@@ -342,7 +342,7 @@ def _environment() -> Variation:
         "GZIP": "-9",
         "TAR_OPTIONS": "--mtime=@0",
         "BLOCKSIZE": "1",
-        "COLUMNS": "132",
+        "COLUMNS": "33",
         "NO_COLOR": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONUNBUFFERED": "1",

@@ -23,12 +23,13 @@ from pipeline.host.registry_progress import Transfers
 from pipeline.host.toolchain import encoder_version
 from pipeline.stages.layer import encoder_warning
 from reproducibility.machine import Isolation
-from reproducibility.verify_attempt import try_claim
+from reproducibility.verify_attempt import archive_store, try_claim
 from reproducibility.verify_blobs import NOT_CHECKED, check_blobs
 from reproducibility.verify_build import isolation
 from reproducibility.verify_explain import agree, explain
 from reproducibility.verify_image import find_subject
 from reproducibility.verify_locks import attached_locks, sort_out
+from reproducibility.verify_origin import check_origins
 from reproducibility.verify_result import (
     Blobs,
     Outcome,
@@ -39,6 +40,7 @@ from reproducibility.verify_result import (
 from reproducibility.verify_signatures import Witnesses
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from pipeline.attest.public_key import PublicKey
@@ -51,7 +53,7 @@ if TYPE_CHECKING:
     from reproducibility.verify_image import Subject
     from reproducibility.verify_locks import Candidate
     from reproducibility.verify_place import JoinedPlace
-    from reproducibility.verify_result import Attempt
+    from reproducibility.verify_result import Attempt, Origin
 
 TRIES: Final = 4
 TIMEOUT: Final = 3600.0
@@ -71,6 +73,8 @@ class Settings:
     requires_signature: bool
     is_shallow: bool
     """Do not read what is served for a digest that was reproduced."""
+    trusted: Mapping[str, Path]
+    """Directories of fingerprints of repositories, by name: whose packages are they?"""
     tries: int
     """Locks that are built at the most."""
     bench: Bench
@@ -103,7 +107,7 @@ def verify(place: JoinedPlace, settings: Settings) -> Verified:
     """
     # (1) what is it?
     subject = find_subject(place, settings.platform)
-    settings.bench.say(f"{place} is {subject.chosen.digest}")
+    settings.bench.say(f"{place} is {subject.root.digest}" if place.is_named else f"{place}")
     # (2) who has signed it?
     witnesses = Witnesses(place, subject.chosen.digest, settings.keys)
     signatures = witnesses.image(required=settings.requires_signature)
@@ -123,6 +127,7 @@ def verify(place: JoinedPlace, settings: Settings) -> Verified:
         parts=next((a.parts for a in attempts if a.parts), _parts(subject)),
         signatures=signatures,
         attempts=attempts,
+        origins=run.origins(),
         blobs=blobs,
         comparison=None if run.is_reproduced else comparison,
         encoder=run.encoder,
@@ -205,6 +210,18 @@ class _Run:
         built = [t for t in self._tried if t.built is not None]
         same = [t for t in built if t.attempt.outcome is Outcome.REPRODUCED]
         return next(iter((*same, *built)), None)
+
+    # ------------------------------------------------------------ whose packages
+
+    def origins(self) -> tuple[Origin, ...]:
+        """Say whether the packages of an image that was reproduced are signed."""
+        best = self._best
+        if best is None or not self.is_reproduced or not self._settings.trusted:
+            return ()
+        self._bench.say("reading the catalogues of its packages")
+        plan = best.candidate.goal.plan(best.candidate.claim.declaration)
+        store = archive_store(self._bench)
+        return check_origins(plan, self._settings.trusted, self._bench.substitutes, store=store)
 
     # ------------------------------------------------------------ what is served
 

@@ -1,7 +1,8 @@
 """Having the archives of a claim in a store, each believed by its digest.
 
 Those that the store has are hashed. All that cannot be had are named, so that a mirror can be
-looked for once.
+looked for once. URLs that are a lock's word are fetched from the public internet only
+(`verify_public`).
 """
 
 from __future__ import annotations
@@ -10,10 +11,12 @@ import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from pipeline.errors import DigestMismatchError, FetchError, NotFoundError
+from pipeline.errors import ConfigurationError, DigestMismatchError, FetchError, NotFoundError
 from pipeline.host.fetch import WantedFile, fetch_all, no_progress
+from pipeline.host.http_fetcher import HttpFetcher
 from pipeline.host.progress import Downloads
 from pipeline.host.repository_url import open_fetcher
+from reproducibility.verify_public import PublicFetcher
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +47,14 @@ def fetch_archives(needs: Needs, *, store: Store, is_quiet: bool) -> None:
     missing = [a for a in needs.archives if not store.verify(a.package.digest)]
     if not missing:
         return
+    try:
+        _fetch(missing, store, is_quiet=is_quiet)
+    except (FetchError, ConfigurationError) as e:
+        e.hint = e.hint or _hint(missing)
+        raise
+
+
+def _fetch(missing: Sequence[Archive], store: Store, *, is_quiet: bool) -> None:
     size = sum(a.package.size for a in missing)
     with contextlib.ExitStack() as stack:
         progress: Progress = no_progress
@@ -58,8 +69,22 @@ def fetch_archives(needs: Needs, *, store: Store, is_quiet: bool) -> None:
     _fetch_one_by_one(left, store)
 
 
+def _hint(archives: Sequence[Archive]) -> str:
+    names = sorted({a.package.repository for a in archives})
+    return f"name a mirror that has what the lock pins: --repository {names[0]}=URL"
+
+
+def fetcher_for(url: str, *, is_given: bool) -> Fetcher:
+    """Return how to read below a URL that the user has given, or else a lock."""
+    fetcher = open_fetcher(url, base=Path())
+    return PublicFetcher(url) if isinstance(fetcher, HttpFetcher) and not is_given else fetcher
+
+
 def _wanted(archives: Sequence[Archive]) -> list[tuple[Fetcher, WantedFile]]:
-    fetchers = {url: open_fetcher(url, base=Path()) for url in sorted({a.url for a in archives})}
+    fetchers: dict[str, Fetcher] = {}
+    for archive in archives:
+        if archive.url not in fetchers:
+            fetchers[archive.url] = fetcher_for(archive.url, is_given=archive.is_given)
     return [
         (
             fetchers[a.url],
@@ -91,11 +116,7 @@ def _fetch_one_by_one(archives: Sequence[Archive], store: Store) -> None:
     if other:
         parts.append(f"another file under the same name: {_listed(other)}")
     if parts:
-        names = sorted({a.package.repository for a in archives})
-        raise UnavailableError(
-            "; ".join(parts),
-            hint=f"name a mirror that has what the lock pins: --repository {names[0]}=URL",
-        )
+        raise UnavailableError("; ".join(parts))
 
 
 def _listed(names: Sequence[str]) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import math
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -20,8 +22,11 @@ from pipeline.host.signer import (
 from reproducibility.diffoscope import Diffoscope
 from reproducibility.image_arguments import add_image_arguments, platform_of, progress_line
 from reproducibility.verify import LIMIT, TIMEOUT, TRIES, Settings
-from reproducibility.verify_attempt import Bench
+from reproducibility.verify_attempt import EXPANSION, Bench
+from reproducibility.verify_attest import check_output
 from reproducibility.verify_claim import Sources
+from reproducibility.verify_origin import parse_trusted
+from reproducibility.verify_place import parse_reference
 from reproducibility.verify_sources import parse_substitutes
 from reproducibility.verify_statement import LOCAL_VERIFIER
 
@@ -59,7 +64,7 @@ def _add_lock(group: argparse._ArgumentGroup) -> None:
     add("--root", type=Path, metavar="DIR", help="where relative file: URLs of the lock start")
     add(
         "--tries",
-        type=int,
+        type=_count,
         default=TRIES,
         metavar="N",
         help="locks that are built at the most (default: %(default)s)",
@@ -77,7 +82,7 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
     )
     add(
         "--timeout",
-        type=float,
+        type=_seconds,
         default=TIMEOUT,
         metavar="SECONDS",
         help="time for one build (default: %(default)g)",
@@ -87,7 +92,8 @@ def _add_work(group: argparse._ArgumentGroup) -> None:
         type=_size,
         default=LIMIT,
         metavar="SIZE",
-        help="fetch no more than this, of packages and of the image: 500M, 16G (default: 16G)",
+        help="fetch no more than this, of packages and of the image: 500M, 16G (default: 16G);"
+        f" a build may write {EXPANSION} times as much",
     )
 
 
@@ -102,6 +108,14 @@ def _add_signatures(group: argparse._ArgumentGroup) -> None:
         help="public key of the publisher: say whether image and lock are signed (repeatable)",
     )
     add("--require-signature", action="store_true", help="by one of these keys, or it is a no")
+    add(
+        "--fingerprints",
+        action="append",
+        default=[],
+        metavar="NAME=DIR",
+        help="directory of trusted fingerprints of a repository: have its keys signed the packages"
+        " that the lock pins? (repeatable)",
+    )
 
 
 def _add_attestation(group: argparse._ArgumentGroup) -> None:
@@ -126,6 +140,8 @@ def _add_attestation(group: argparse._ArgumentGroup) -> None:
     )
 
 
+_URI_RE: Final = re.compile("[A-Za-z][A-Za-z0-9+.-]*:[!-~]+")
+"""RFC 3986 in a nutshell."""
 _UNITS: Final = {"": 1, "K": 1 << 10, "M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
 
 
@@ -134,6 +150,22 @@ def _size(text: str) -> int:
     if unit not in _UNITS or not (number.isascii() and number.isdigit()):
         raise argparse.ArgumentTypeError(f"got {text!r}, want e.g. 500M or 16G")
     return int(number) * _UNITS[unit]
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise argparse.ArgumentTypeError(f"got {text!r}, want 1 or more")
+    return int(text)
+
+
+def _seconds(text: str) -> float:
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds < math.inf:
+        raise argparse.ArgumentTypeError(f"got {text!r}, want seconds")
+    return seconds
 
 
 # ---------------------------------------------------------------- what they mean
@@ -178,6 +210,7 @@ def settings_of(arguments: argparse.Namespace, work: Path) -> Settings:
         keys=tuple(read_public_key(path) for path in arguments.key),
         requires_signature=arguments.require_signature,
         is_shallow=arguments.shallow,
+        trusted=parse_trusted(tuple(arguments.fingerprints)),
         tries=arguments.tries,
         bench=Bench(
             work=work,
@@ -198,6 +231,8 @@ def settings_of(arguments: argparse.Namespace, work: Path) -> Settings:
 
 def check_arguments(arguments: argparse.Namespace) -> Signer | None:
     """Find out what is wrong with the arguments before any work is done; return who signs."""
+    if arguments.root is not None and not arguments.root.is_dir():
+        raise ConfigurationError(f"--root {arguments.root}: no such directory")
     if arguments.require_signature and not arguments.key:
         raise ConfigurationError("--require-signature wants the publisher's public key, --key FILE")
     if arguments.target is not None and arguments.lock is None:
@@ -206,13 +241,33 @@ def check_arguments(arguments: argparse.Namespace) -> Signer | None:
         if arguments.output is not None or arguments.push is not None:
             raise ConfigurationError("--output and --push go with --attest")
         return None
-    if arguments.output is None and arguments.push is None:
+    _check_attestation(arguments)
+    return _signer(arguments)
+
+
+def _check_attestation(arguments: argparse.Namespace) -> None:
+    """Find out now, not after the build, whether an attestation can be written as it should be."""
+    output, push = arguments.output, arguments.push
+    if output is None and push is None:
         raise ConfigurationError("where does the attestation go?", hint="--output FILE, --push")
-    if arguments.push == "" and arguments.image.startswith(("oci:", "oci-archive:")):
+    if output is not None:
+        check_output(output)
+    if push:
+        parse_reference(push)
+    elif push is not None and arguments.image.startswith(("oci:", "oci-archive:")):
         raise ConfigurationError(
             "a layout is no registry", hint="--push HOST/PATH, or --output oci:PATH"
         )
-    return _signer(arguments)
+    if not _URI_RE.fullmatch(verifier_of(arguments)):
+        raise ConfigurationError(
+            f"got verifier {verifier_of(arguments)[:80]!r}, want a URI",
+            hint="--verifier-id https://rebuilds.example.org",
+        )
+
+
+def verifier_of(arguments: argparse.Namespace) -> str:
+    """Return who verifies: the argument, else the environment, else nobody in particular."""
+    return str(arguments.verifier_id or setting("verifier_id") or LOCAL_VERIFIER)
 
 
 def _signer(arguments: argparse.Namespace) -> Signer:

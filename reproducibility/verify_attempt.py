@@ -12,7 +12,7 @@ from pipeline.oci.platform import Platform
 from reproducibility.sources import SourceName
 from reproducibility.verify_archives import fetch_archives
 from reproducibility.verify_blobs import check_blobs
-from reproducibility.verify_build import BuildError, build_claim
+from reproducibility.verify_build import Bounds, BuildError, build_claim
 from reproducibility.verify_claim import platform_key
 from reproducibility.verify_image import INDEX, find_subject
 from reproducibility.verify_place import LayoutPlace
@@ -30,6 +30,8 @@ if TYPE_CHECKING:
     from reproducibility.verify_sources import Needs, Substitutes
 
 ARCHIVES: Final = "archives"
+EXPANSION: Final = 8
+"""How much more a build may write than is fetched for it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,6 +62,11 @@ class Tried:
     attempt: Attempt
     built: Built | None
     """None where nothing came of it."""
+
+
+def archive_store(bench: Bench) -> Store:
+    """Return where archives are."""
+    return Store(bench.archives or bench.work / ARCHIVES)
 
 
 def try_claim(candidate: Candidate, subject: Subject, bench: Bench, *, name: str) -> Tried:
@@ -105,7 +112,7 @@ def _build(candidate: Candidate, needs: Needs, bench: Bench, site: Path) -> Buil
             bench.limit,
             hint="allow more: --limit SIZE",
         )
-    store = Store(bench.archives or bench.work / ARCHIVES)
+    store = archive_store(bench)
     fetch_archives(needs, store=store, is_quiet=bench.is_quiet)
     bench.say(f"building {candidate.goal.reference}")
     built = build_claim(
@@ -113,7 +120,7 @@ def _build(candidate: Candidate, needs: Needs, bench: Bench, site: Path) -> Buil
         candidate.goal,
         site,
         archives=store,
-        timeout=bench.timeout,
+        bounds=Bounds(bench.timeout, bench.limit * EXPANSION),
         say=bench.watch,
     )
     _check_built(built)

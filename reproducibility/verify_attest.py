@@ -12,11 +12,13 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.attest.bundle import BUNDLE_TYPE, Bundle, bundle_annotations
 from pipeline.declaration.tables import FORMAT
+from pipeline.errors import ConfigurationError
 from pipeline.formats.digest import Digest
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.store import Store, write_atomically
 from pipeline.stages.attach import attach
 from pipeline.stages.attest import Content, Signatures, Target, put_artifact
+from pipeline.stages.provenance import DECLARATION_NAME, LOCKFILE_NAME
 from reproducibility.sources import SourceKind
 from reproducibility.verify_place import RegistryPlace
 from reproducibility.verify_result import Outcome
@@ -28,13 +30,15 @@ from reproducibility.verify_statement import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from pipeline.host.registry import Repository
     from pipeline.host.registry_manifest import Manifest
     from pipeline.host.signer import Signer
     from pipeline.stages.attest import Document
     from reproducibility.verify import Verified
     from reproducibility.verify_place import JoinedPlace
-    from reproducibility.verify_result import Verification
+    from reproducibility.verify_result import Attempt
 
 _LAYOUT: Final = f"{SourceKind.OCI}:"
 
@@ -58,11 +62,6 @@ class Attestation:
     targets: tuple[Target, ...]
 
 
-def is_attestable(verification: Verification) -> bool:
-    """Say whether there is anything to attest: what could not be told never is."""
-    return bool(verification.attested)
-
-
 def attest(
     place: JoinedPlace, verified: Verified, rebuilder: Rebuilder, *, store: Store
 ) -> Attestation:
@@ -70,7 +69,7 @@ def attest(
 
     Args:
         place: where the image is.
-        verified: what was found; it is attestable.
+        verified: what was found, if `why_not_attested` says nothing against it.
         rebuilder: who says it.
         store: a scratch place.
     """
@@ -87,10 +86,7 @@ def attest(
         time=rebuilder.time,
         resource=resource_uri(Digest.parse(verification.digest), reference=reference, name=name),
         format=FORMAT,
-        inputs=(
-            *((("lock", Digest.parse(best.artifact)),) if best.artifact else ()),
-            *(("provenance", digest) for digest in verified.provenances),
-        ),
+        inputs=tuple(_inputs(best, verified)),
         is_passed=best.outcome is Outcome.REPRODUCED,
     )
     subjects = [(f"{name} {part.label}", Digest.parse(part.digest)) for part in parts]
@@ -109,6 +105,17 @@ def attest(
             for _, digest in subjects
         ),
     )
+
+
+def _inputs(best: Attempt, verified: Verified) -> Iterator[tuple[str, Digest]]:
+    """Name what was used: the lock artifact, or the two files that the user had instead."""
+    if best.artifact:
+        yield "lock", Digest.parse(best.artifact)
+    else:
+        yield DECLARATION_NAME, Digest.parse(best.declaration)
+        yield LOCKFILE_NAME, Digest.parse(best.lock)
+    for digest in verified.provenances:
+        yield "provenance", digest
 
 
 def _manifests(verified: Verified) -> tuple[Manifest, ...]:
@@ -137,6 +144,19 @@ def documents(attestation: Attestation, *, store: Store) -> tuple[Document, ...]
         )
         for target in attestation.targets
     )
+
+
+def check_output(output: str) -> None:
+    """Raise ConfigurationError unless an attestation can be written there."""
+    folder = Path(output.removeprefix(_LAYOUT))
+    if not output.removeprefix(_LAYOUT):
+        raise ConfigurationError(f"got --output {output!r}, want FILE or oci:PATH")
+    if not output.startswith(_LAYOUT):
+        if folder.is_dir():
+            raise ConfigurationError(f"--output {output}: is a directory")
+        folder = folder.absolute().parent
+        if not folder.is_dir():
+            raise ConfigurationError(f"--output {output}: no such directory", hint="make it first")
 
 
 def write(attestation: Attestation, output: str, *, store: Store) -> None:

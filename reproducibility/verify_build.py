@@ -2,7 +2,7 @@
 
 The process parses what others have written: declaration, lock, archives. It gets them as files, and
 nothing of ours: no environment, no network and no other processes where this machine has
-namespaces, and a bounded time. It runs no code but this program's.
+namespaces, and bounded time, memory and space. It runs no code but this program's.
 
 A claim is read by such a process before it is read here (`check_claim`): text can be written so
 that reading it takes all memory.
@@ -51,6 +51,8 @@ _MAX_SAID: Final = 4 << 20
 _MAX_RESULT: Final = 1 << 20
 _GLANCE: Final = 0.2
 _PROBE_SECONDS: Final = 20.0
+_NOT_STARTED: Final = (125, 126, 127)
+"""What setpriv, unshare and shells say of a program that they cannot run."""
 
 
 class BuildError(PipelineError):
@@ -59,6 +61,19 @@ class BuildError(PipelineError):
 
 class HarmfulError(PipelineError):
     """A claim that cannot be read in reasonable time and memory."""
+
+
+class StartError(PipelineError):
+    """The process cannot be started, which is nobody's fault but this machine's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a build may take."""
+
+    seconds: float
+    size: int
+    """Bytes that it writes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,13 +91,13 @@ class Built:
 
 @functools.cache
 def isolation() -> Isolation:
-    """Find out whether this machine lets us have namespaces."""
+    """Find out whether this machine lets us have namespaces, and run Python in them."""
     if sys.platform != "linux":
         return Isolation.NONE
     for kind in (Isolation.ROOT, Isolation.USER):
         with contextlib.suppress(PipelineError):
             command.run(
-                [*namespace_argv(kind), "true"],
+                [*namespace_argv(kind), sys.executable, "-I", "-c", ""],
                 environment=stage_environment(),
                 timeout=_PROBE_SECONDS,
             )
@@ -101,7 +116,7 @@ def _leash() -> tuple[str, ...]:
 
 
 def _run(mode: str, site: Path, *, timeout: float) -> None:
-    """Run the process; raise BuildError if it fails."""
+    """Run the process; raise BuildError if it fails, StartError if there never was one."""
     for name in ("home", "tmp"):
         (site / name).mkdir(exist_ok=True)
     (site / RESULT).unlink(missing_ok=True)
@@ -122,11 +137,12 @@ def _run(mode: str, site: Path, *, timeout: float) -> None:
             argv, environment=environment, timeout=timeout, limit=_MAX_SAID, check=False
         )
     except CommandError as e:
-        raise BuildError(f"was stopped: {e.stderr}") from None
+        raise BuildError(f"was stopped: {e.stderr}", hint="allow more: --timeout SECONDS") from None
     error, hint = _result(site)
     if error is None:
         said = (output.stdout + output.stderr).decode("utf-8", "replace").strip().splitlines()
-        raise BuildError(f"exit status {output.status}: {said[-1] if said else 'no message'}")
+        kind = StartError if output.status in _NOT_STARTED else BuildError
+        raise kind(f"exit status {output.status}: {said[-1] if said else 'no message'}")
     if error:
         raise BuildError(error, hint=hint)
 
@@ -169,7 +185,7 @@ def build_claim(
     site: Path,
     *,
     archives: Store,
-    timeout: float,
+    bounds: Bounds,
     say: Callable[[str], object],
 ) -> Built:
     """Build what a claim makes.
@@ -179,21 +195,22 @@ def build_claim(
         goal: what of it.
         site: a directory for it alone.
         archives: the store that has them; nothing else of it is used.
-        timeout: seconds.
+        bounds: what it may take.
         say: told what is going on.
 
     Raises:
         BuildError: that fails, or takes too long.
     """
     _write_claim(sources, site)
-    order = Order(images=tuple(str(plan) for plan in goal.plans), is_index=goal.is_index)
+    images = tuple(str(plan) for plan in goal.plans)
+    order = Order(images=images, is_index=goal.is_index, limit=bounds.size)
     (site / ORDER).write_bytes(order.to_bytes())
     store = Store(site / STORE)
     needed = {p.digest for plan in goal.plans for a in plan.lineage for p in a.sources}
     for digest in sorted(needed):
         copy_file(archives.path(digest), store.path(digest))
     with _told(site / PROGRESS, say):
-        _run(BUILD, site, timeout=timeout)
+        _run(BUILD, site, timeout=bounds.seconds)
     for name in (STORE, "home", "tmp"):
         shutil.rmtree(site / name)
     references = Layout(site / LAYOUT).references()

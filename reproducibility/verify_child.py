@@ -16,8 +16,11 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import resource
 import sys
+import threading
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -30,6 +33,7 @@ from pipeline.host.store import Store
 from pipeline.stages.build import build
 from pipeline.stages.image import make_index
 from reproducibility.verify_claim import Sources, parse_claim
+from reproducibility.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -49,8 +53,12 @@ CHECK: Final = "check"
 BUILD: Final = "build"
 CHECK_MEMORY: Final = 1 << 30
 """Bytes of address space for reading a claim."""
+BUILD_MEMORY: Final = 8 << 30
+"""The same for building it; what threads reserve counts as well."""
 
 _FAILED: Final = 1
+_GLANCE: Final = 0.5
+"""Seconds between two looks at what has been written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,17 +68,23 @@ class Order:
     images: tuple[str, ...]
     """As `release:architecture:image`."""
     is_index: bool
+    limit: int
+    """Bytes that may be written at the most."""
 
     def to_bytes(self) -> bytes:
         """Encode."""
-        return canonical_json.dumps({"images": list(self.images), "index": self.is_index})
+        return canonical_json.dumps(
+            {"images": list(self.images), "index": self.is_index, "limit": self.limit}
+        )
 
     @classmethod
     def parse(cls, data: bytes) -> Order:
         """Read; the inverse."""
         d = canonical_json.loads_object(data)
         return cls(
-            images=get_sequence_of(d, str, "images"), is_index=get_required(d, bool, "index")
+            images=get_sequence_of(d, str, "images"),
+            is_index=get_required(d, bool, "index"),
+            limit=get_required(d, int, "limit"),
         )
 
 
@@ -136,11 +150,28 @@ def _read_calmly(site: Path) -> None:
 def main(arguments: Sequence[str]) -> int:
     """Do what the parent says; return the exit status."""
     mode, site = arguments[0], Path(arguments[1])
-    if mode == CHECK:
-        resource.setrlimit(resource.RLIMIT_AS, (CHECK_MEMORY, CHECK_MEMORY))
+    memory = CHECK_MEMORY if mode == CHECK else BUILD_MEMORY
+    resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    if mode == BUILD:
+        limit = Order.parse((site / ORDER).read_bytes()).limit
+        threading.Thread(target=_watch, args=(site, limit), name="limit", daemon=True).start()
     error, hint = run(mode, site)
-    (site / RESULT).write_text(json.dumps({"error": error, "hint": hint}), "utf-8")
+    _tell(site, error, hint)
     return _FAILED if error else 0
+
+
+def _tell(site: Path, error: str, hint: str | None) -> None:
+    (site / RESULT).write_text(json.dumps({"error": error, "hint": hint}), "utf-8")
+
+
+def _watch(site: Path, limit: int) -> None:
+    """End the process when it has written too much: archives can be packed to grow without end."""
+    while True:
+        with contextlib.suppress(OSError):  # something was renamed or removed meanwhile
+            if sum(path.lstat().st_size for path in site.rglob("*")) > limit:
+                _tell(site, f"writes more than {size_text(limit)}", "allow more: --limit SIZE")
+                os._exit(_FAILED)
+        time.sleep(_GLANCE)
 
 
 if __name__ == "__main__":

@@ -88,7 +88,11 @@ def find_subject(place: ImagePlace, wanted: Platform | None) -> Subject:
         LayoutError: it is no image.
         DigestMismatchError: something else is served for a digest.
     """
-    root = place.root()
+    try:
+        root = place.root()
+    except NotFoundError as e:
+        e.hint = e.hint or "is that its name, and has your account access? docs/registries.md"
+        raise
     if root.is_index:
         if len(root.manifests) > MAX_PLATFORMS:
             raise LayoutError(f"{place}: {len(root.manifests)} manifests, want {MAX_PLATFORMS}")
@@ -101,7 +105,7 @@ def find_subject(place: ImagePlace, wanted: Platform | None) -> Subject:
     if not platforms:
         what = "nothing" if wanted is None else f"nothing for {wanted}"
         there = ", ".join(sorted({str(d.platform) for d in root.manifests if d.platform}))
-        raise NotFoundError(f"{place}: {what}" + (f", it has {there}" if there else ""))
+        raise NotFoundError(f"{place}: {what}", hint=f"it has {there[:300]}" if there else None)
     if wanted is not None and len(platforms) > 1:
         raise LayoutError(f"{place}: {len(platforms)} manifests for {wanted}, want one")
     is_whole = root.is_index and wanted is None
@@ -123,7 +127,7 @@ def _platform(place: ImagePlace, descriptor: Descriptor, manifest: Manifest) -> 
         raise LayoutError(f"{place}: an index within an index")
     config = manifest.blobs[0]
     if config.media_type == MediaType.EMPTY or config.size > _MAX_CONFIG:
-        raise LayoutError(f"{place}: {manifest.digest} is no image")
+        raise LayoutError(f"{place}: {manifest.digest} is no image, but something said of one")
     if descriptor.platform is not None:
         return descriptor.platform
     raw = place.blob(config, max_length=_MAX_CONFIG)

@@ -68,6 +68,7 @@ class Candidate:
             hint,
             goal=self.goal.reference,
             signed=self.signed,
+            is_likely=self.is_likely,
             warnings=self.warnings,
         )
 
@@ -80,6 +81,7 @@ def attempt_of(  # noqa: PLR0913  - the fields of a value
     *,
     goal: str = "",
     signed: Signed = Signed.NOT_ASKED,
+    is_likely: bool = False,
     warnings: tuple[str, ...] = (),
 ) -> Attempt:
     """Return an attempt at which nothing was built."""
@@ -90,6 +92,7 @@ def attempt_of(  # noqa: PLR0913  - the fields of a value
         lock=str(Digest.of(sources.lock)) if sources.lock else "",
         goal=goal,
         signed=signed,
+        is_likely=is_likely,
         outcome=outcome,
         reason=reason,
         hint=hint or "",

@@ -91,6 +91,12 @@ class ImagePlace(Place, Protocol):
         """Return a manifest of the index."""
 
 
+def _note_too_many(count: int, subject: Digest, problems: list[str]) -> None:
+    text = f"{count} referrers of {subject}: only {MAX_REFERRERS} were looked at"
+    if count > MAX_REFERRERS and text not in problems:
+        problems.append(text)
+
+
 # ---------------------------------------------------------------- registries
 
 
@@ -147,10 +153,7 @@ class RegistryPlace:
         listed = sorted(
             self.repository.referrers(subject), key=lambda d: d.artifact_type not in _OURS
         )
-        if len(listed) > MAX_REFERRERS:
-            self.problems.append(
-                f"{len(listed)} referrers of {subject}: only {MAX_REFERRERS} were looked at"
-            )
+        _note_too_many(len(listed), subject, self.problems)
         found = []
         for descriptor in listed[:MAX_REFERRERS]:
             try:
@@ -187,7 +190,7 @@ class LayoutPlace:
         """
         self.path = name.path
         self.kind = name.kind
-        self.source: LayoutSource = open_layout(name.path)
+        self.source: LayoutSource = _open(text, name)
         self.problems: list[str] = []
         self._contents = Contents(self.source)
         self._text = text
@@ -251,6 +254,7 @@ class LayoutPlace:
         """Read what refers to a manifest."""
         attached = self._contents.attached([subject])
         own = [m for m in attached if m.subject is not None and m.subject.digest == subject]
+        _note_too_many(len(own), subject, self.problems)
         return tuple(own[:MAX_REFERRERS])
 
     def blob(self, descriptor: Descriptor, *, max_length: int) -> bytes:
@@ -340,6 +344,17 @@ def open_place(text: str, access: Access) -> RegistryPlace | LayoutPlace:
     if text.startswith(_LAYOUTS):
         return LayoutPlace(text, _source_name(text))
     return RegistryPlace(parse_reference(text), access)
+
+
+def _open(text: str, name: SourceName) -> LayoutSource:
+    try:
+        source = open_layout(name.path)
+        source.read("index.json")
+    except FileNotFoundError:
+        raise ConfigurationError(f"{text}: is no OCI layout, it has no index.json") from None
+    except FormatError as e:
+        raise e if str(name.path) in str(e) else e.in_document(str(name.path)) from None
+    return source
 
 
 def _source_name(text: str) -> SourceName:

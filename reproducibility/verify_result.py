@@ -9,6 +9,8 @@ The JSON form is described by docs/schemas/verify.schema.json. The verdict:
 | not-signed | a signature was required, and there is none by that key | 1 |
 | could-not-tell | anything else: no lock, packages gone, another format, nobody answers | 2 |
 
+An image that was reproduced of packages that the keys of their repository, where the user has named
+them, have not signed, is one of which it could not be told what it is.
 A lock that is nonsense counts as none. One that could have been tried elsewhere (another format,
 packages that are gone) leaves it open whether it is the true one.
 """
@@ -108,6 +110,8 @@ class Attempt:
     """What it calls the image it makes: `freebsd-static:15.0`; empty where it cannot be told."""
     signed: Signed
     """Whether a signed provenance names both files."""
+    is_likely: bool
+    """Whether it makes the image say what the image says of itself."""
     outcome: Outcome
     reason: str
     hint: str
@@ -127,6 +131,27 @@ class Blobs:
     count: int
     size: int
     problems: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """Whether the packages of a repository are those that its keys have signed."""
+
+    repository: str
+    """With release and architecture."""
+    key: str
+    """Fingerprint of the key that has signed the catalogue; empty where none has."""
+    packages: int
+    """How many were needed of it."""
+    unknown: tuple[str, ...]
+    """Those that the catalogue does not have, or not with these bytes."""
+    problem: str
+    """Why the catalogue cannot be had or believed; empty for nothing."""
+
+    @property
+    def is_signed(self) -> bool:
+        """Whether it stands by all of them."""
+        return not self.problem and not self.unknown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,6 +181,8 @@ class Verification:
     """The index and its platforms, or the one manifest; as the best attempt built them."""
     signatures: Signatures
     attempts: tuple[Attempt, ...]
+    origins: tuple[Origin, ...]
+    """Of the repositories whose keys were named; nothing for an image that was not reproduced."""
     blobs: Blobs
     comparison: Comparison | None
     """Why it is different, where that could be looked into."""
@@ -192,23 +219,47 @@ class Verification:
             return Verdict.NOT_SIGNED
         outcomes = {attempt.outcome for attempt in self.attempts}
         if Outcome.REPRODUCED in outcomes:
-            return {
-                Delivery.DAMAGED: Verdict.DIFFERENT,
-                Delivery.INCOMPLETE: Verdict.UNKNOWN,
-            }.get(self.blobs.delivery, Verdict.REPRODUCED)
+            return self._of_reproduced
         if Outcome.DIFFERENT not in outcomes or Outcome.NOT_TRIED in outcomes:
             return Verdict.UNKNOWN
         return Verdict.UNKNOWN if self.is_compressor_only else Verdict.DIFFERENT
 
     @property
-    def attested(self) -> tuple[Part, ...]:
-        """What can be attested: all that was reproduced, or all that certainly is different."""
+    def _of_reproduced(self) -> Verdict:
+        """The verdict over a digest that was reproduced."""
+        if self.blobs.delivery is Delivery.DAMAGED:
+            return Verdict.DIFFERENT
+        is_signed = all(origin.is_signed for origin in self.origins)
+        is_complete = self.blobs.delivery is not Delivery.INCOMPLETE
+        return Verdict.REPRODUCED if is_signed and is_complete else Verdict.UNKNOWN
+
+    @property
+    def why_not_attested(self) -> str:
+        """Why nothing is attested; empty if something is.
+
+        A failure is attested only where somebody stands by the lock: whoever can attach one could
+        have a good image called bad.
+        """
         best = self.best
         if best is None or self.verdict in (Verdict.UNKNOWN, Verdict.NOT_SIGNED):
-            return ()
+            return "there is no certain result"
         if best.outcome is Outcome.REPRODUCED:
-            return self.parts if self.verdict is Verdict.REPRODUCED else ()
-        return tuple(part for part in self.parts if not part.is_same)
+            other = "the digest is reproduced, and other bytes are served for it"
+            return "" if self.verdict is Verdict.REPRODUCED else other
+        is_users = not best.artifact
+        if is_users or best.signed is Signed.YES:
+            return ""
+        if best.signed is Signed.NO:
+            return "it is different, but the publisher has not signed that this is its lock"
+        return "it is different, but anybody can attach a lock: name the publisher's key (--key)"
+
+    @property
+    def attested(self) -> tuple[Part, ...]:
+        """What can be attested: all that was reproduced, or all that certainly is different."""
+        if self.why_not_attested:
+            return ()
+        is_reproduced = self.verdict is Verdict.REPRODUCED
+        return tuple(part for part in self.parts if is_reproduced or not part.is_same)
 
 
 def verification_to_dict(verification: Verification, report: Report | None) -> dict[str, object]:

@@ -19,6 +19,7 @@ from pipeline.oci.referrers import referrer_descriptor
 from reproducibility.trust import Answer, judge_cosign2, judge_cosign3, verify_bundle
 from reproducibility.trust_evidence import CosignSignature, Evidence
 from reproducibility.verify_result import Signatures, Signed
+from reproducibility.wording import size_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -30,7 +31,10 @@ if TYPE_CHECKING:
     from pipeline.oci.descriptor import Descriptor
     from reproducibility.verify_place import Place
 
-MAX_BUNDLE: Final = 16 << 20
+MAX_BUNDLE: Final = 4 << 20
+"""Bytes of one; a provenance names some hundred packages."""
+_MAX_BUNDLES: Final = 64 << 20
+"""Bytes of all that refer to one manifest: anybody may attach more."""
 _MAX_PAYLOAD: Final = 1 << 20
 _MAX_SIGNATURES: Final = 50
 
@@ -40,21 +44,40 @@ def _layers(manifest: Manifest) -> tuple[Descriptor, ...]:
     return get_descriptors(canonical_json.loads_object(manifest.raw, error=LayoutError), "layers")
 
 
-def bundles_of(place: Place, manifest: Manifest, kinds: Sequence[str]) -> Iterator[bytes]:
-    """Yield the bundles that a referrer holds, if they are of some kinds.
+def bundles_of(
+    place: Place, subject: Digest, kinds: Sequence[str], problems: list[str]
+) -> Iterator[tuple[Manifest, bytes]]:
+    """Yield the bundles that refer to a manifest, each with its referrer.
 
     Args:
-        place: where the referrer is.
-        manifest: its manifest.
+        place: where they are.
+        subject: the manifest.
         kinds: predicate types that are wanted, by the annotation that says so; a bundle without one
             is wanted as well.
+        problems: gets a line for each that cannot be had or read.
     """
+    left = _MAX_BUNDLES
+    for manifest in place.referrers(subject):
+        try:
+            for layer in _bundle_layers(manifest, kinds):
+                left -= layer.size
+                if left < 0:
+                    problems.append(
+                        f"more than {size_text(_MAX_BUNDLES)} of statements refer to {subject}:"
+                        " not all were read"
+                    )
+                    return
+                yield manifest, place.blob(layer, max_length=min(layer.size, MAX_BUNDLE))
+        except PipelineError as e:
+            problems.append(f"referrer {manifest.digest.short}: {e}")
+
+
+def _bundle_layers(manifest: Manifest, kinds: Sequence[str]) -> tuple[Descriptor, ...]:
     described = referrer_descriptor(manifest.raw)
     kind = described.annotations.get(PREDICATE_ANNOTATION)
-    if described.artifact_type == BUNDLE_TYPE and kind in (None, *kinds):
-        for layer in _layers(manifest):
-            if layer.media_type == BUNDLE_TYPE:
-                yield place.blob(layer, max_length=MAX_BUNDLE)
+    if described.artifact_type != BUNDLE_TYPE or kind not in (None, *kinds):
+        return ()
+    return tuple(layer for layer in _layers(manifest) if layer.media_type == BUNDLE_TYPE)
 
 
 def _signatures(place: Place, subject: Digest, problems: list[str]) -> Iterator[CosignSignature]:
@@ -79,17 +102,17 @@ class Witnesses:
         self._subject = subject
         self._problems: list[str] = []
         kinds = (PredicateType.SIGNATURE, PredicateType.PROVENANCE)
-        self._bundles: list[tuple[Manifest, bytes]] = []
-        for manifest in place.referrers(subject):
-            try:
-                self._bundles += [(manifest, raw) for raw in bundles_of(place, manifest, kinds)]
-            except PipelineError as e:
-                self._problems.append(f"referrer {manifest.digest.short}: {e}")
+        self._bundles = tuple(bundles_of(place, subject, kinds, self._problems))
         self._signatures: list[CosignSignature] = []
         try:
             self._signatures += _signatures(place, subject, self._problems)
         except PipelineError as e:
             self._problems.append(f"signatures under their tag: {e}")
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """What could not be had or read."""
+        return tuple(self._problems)
 
     def image(self, *, required: bool) -> Signatures:
         """Say whether the image is signed."""
@@ -102,7 +125,7 @@ class Witnesses:
             signatures=tuple(self._signatures),
             envelopes=(),
             bundles=tuple(own),
-            problems=tuple(self._problems),
+            problems=self.problems,
         )
         count = len(self._signatures) + len(own)
         if not self._keys:

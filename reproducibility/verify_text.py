@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.text import Text
 
-from reproducibility.findings import shown
+from reproducibility.foreign import printable
 from reproducibility.report_terminal import print_report
 from reproducibility.verify_result import Delivery, Outcome, Signed, Verdict
 from reproducibility.wording import plural, size_text
@@ -32,9 +32,13 @@ _OUTCOMES: Final = {
     Outcome.NOT_TRIED: "could not be tried",
     Outcome.REFUSED: "is of no use",
 }
+_ANOTHER_LOCK: Final = (
+    "  hint: --attestations PLACE, where its lock is kept, or --lock FILE --declaration FILE"
+)
 _MAX_LOCKS: Final = 5
 _MAX_NOTES: Final = 6
 _MAX_PARTS: Final = 12
+_MAX_NAMES: Final = 8
 
 
 def print_verification(verification: Verification, report: Report | None, stream: TextIO) -> None:
@@ -42,9 +46,9 @@ def print_verification(verification: Verification, report: Report | None, stream
     console = Console(file=stream, highlight=False, soft_wrap=True)
     mark, text, colour = VERDICTS[verification.verdict]
     head = Text(f"{mark} {text}", style=f"bold {colour}")
-    console.print(head + Text(f"  {shown(verification.image)}", style="default"))
+    console.print(head + Text(f"  {printable(verification.image)}", style="default"))
     for line in verification_lines(verification):
-        console.print(Text(shown(line) if not line.startswith("  ") else f"  {shown(line[2:])}"))
+        console.print(Text(printable(line)))
     if report is not None and verification.verdict is Verdict.DIFFERENT:
         console.print()
         print_report(replace(report, notes=()), stream)
@@ -58,6 +62,7 @@ def verification_lines(v: Verification) -> tuple[str, ...]:
         *(line for attempt in v.attempts[:_MAX_LOCKS] for line in _attempt(attempt)),
         *_more(len(v.attempts) - _MAX_LOCKS, "lock"),
         _signatures(v),
+        *_origins(v),
         *_blobs(v),
         *(f"warning: {text}" for text in (v.best.warnings if v.best else ())[:_MAX_NOTES]),
         *(f"note: {text}" for text in v.notes[:_MAX_NOTES]),
@@ -84,9 +89,14 @@ def _parts(v: Verification) -> Iterator[str]:
 
 def _reasons(v: Verification) -> Iterator[str]:
     """Say what the verdict rests on, where that is not the digests alone."""
-    if not v.attempts and v.verdict is Verdict.UNKNOWN:
-        yield "no lock is attached to it, so there is nothing to rebuild it from"
-        yield "  hint: --attestations PLACE where they are kept; --lock FILE --declaration FILE"
+    outcomes = {attempt.outcome for attempt in v.attempts}
+    if v.verdict is Verdict.UNKNOWN and outcomes <= {Outcome.REFUSED}:
+        what = "no lock that is of use" if outcomes else "no lock"
+        yield f"{what} is attached to it, so there is nothing to rebuild it from"
+        yield _ANOTHER_LOCK
+    if v.verdict is Verdict.DIFFERENT and _is_doubtful(v.best):
+        yield "the image says other things of itself: this may be the lock of another image"
+        yield _ANOTHER_LOCK
     if v.is_compressor_only:
         yield "equal when decompressed: only the compressor differs, and this machine's is not the"
         yield f"  one of the output format: {v.encoder}"
@@ -94,8 +104,15 @@ def _reasons(v: Verification) -> Iterator[str]:
         yield f"warning: {v.encoder}"
     if v.blobs.delivery is Delivery.DAMAGED:
         yield "the digest is reproduced, and other bytes are served for it"
+        yield "  hint: pull this digest from somewhere else: here it is damaged, or was altered"
     if v.blobs.delivery is Delivery.INCOMPLETE:
         yield "the digest is reproduced, and not all that belongs to it could be read"
+        yield "  hint: try again later; --shallow is content with the digest"
+
+
+def _is_doubtful(best: Attempt | None) -> bool:
+    """Say whether a lock that makes another image may be that of another image."""
+    return best is not None and not best.is_likely and best.signed is not Signed.YES
 
 
 def _attempt(attempt: Attempt) -> Iterator[str]:
@@ -124,6 +141,25 @@ def _signatures(v: Verification) -> str:
     if s.image is Signed.NOT_ASKED:
         return f"signed: {count}, not looked at; --key FILE names the publisher's key"
     return f"signed: not by the key that was named ({count}): {'; '.join(s.reasons)}"
+
+
+def _origins(v: Verification) -> Iterator[str]:
+    """Say whose the packages are."""
+    is_reproduced = v.best is not None and v.best.outcome is Outcome.REPRODUCED
+    if is_reproduced and not v.origins:
+        yield "packages: those that the lock pins; --fingerprints NAME=DIR asks who has signed them"
+    for origin in v.origins:
+        count = f"{origin.packages} of {origin.repository}"
+        if origin.problem:
+            yield f"packages: {count}; who has signed them could not be told: {origin.problem}"
+        elif origin.unknown:
+            missing = ", ".join(origin.unknown[:_MAX_NAMES])
+            more = len(origin.unknown) - _MAX_NAMES
+            tail = f" and {more} more" if more > 0 else ""
+            yield f"packages: {count}; the catalogue that {origin.key[:12]} has signed has no"
+            yield f"  {missing}{tail}"
+        else:
+            yield f"packages: {count}, all in the catalogue that {origin.key[:12]} has signed"
 
 
 def _blobs(v: Verification) -> Iterator[str]:

@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_SHOWN: Final = 3
+
 
 def plural(count: int, one: str, many: str = "") -> str:
     """Count things: `1 file`, `2 files`."""
@@ -23,3 +30,9 @@ def short_digest(digest: str) -> str:
     """Shorten a digest for people."""
     prefix, colon, rest = digest.partition(":")
     return f"{prefix}:{rest[:12]}…" if colon and len(rest) > 12 else digest  # noqa: PLR2004
+
+
+def some_of(names: Sequence[str]) -> str:
+    """Name the first of some things, and count the others."""
+    shown = ", ".join(names[:_SHOWN])
+    return shown if len(names) <= _SHOWN else f"{shown} and {len(names) - _SHOWN} more"

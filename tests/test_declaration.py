@@ -19,6 +19,7 @@ from pipeline.declaration.tables import (
     MTREE_PLACES,
     Compression,
     Declaration,
+    Repository,
     applies,
 )
 from pipeline.errors import DeclarationError
@@ -419,6 +420,22 @@ def test_protocols_of_repositories(url: str) -> None:
     """As pkg spells them, and `file:` relative to the declaration."""
     d = parse(base=MINIMAL.replace("https://example.org/${ABI}", url))
     assert d.repositories["base"].url == url
+
+
+@pytest.mark.parametrize(
+    ("url", "has_account"),
+    [
+        ("https://me:secret@example.org/a", True),
+        ("pkg+https://me@example.org", True),
+        ("https://example.org/a@b", False),
+        ("https://example.org?a@b", False),
+        ("file:a@b", False),
+        ("https://[broken", False),
+    ],
+)
+def test_accounts_in_urls(url: str, has_account: bool) -> None:
+    """RFC 3986, 3.2: user information stands before the host."""
+    assert Repository(url=url).has_account is has_account
 
 
 def test_signature_types() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Final, Literal, TypeVar
 
 from msgspec import Meta, Struct
@@ -24,6 +25,9 @@ MTREE_PLACES: Final = {
 """Where FreeBSD applies each `/etc/mtree/BSD.<name>.dist` (its etc/Makefile, distrib-dirs)."""
 
 MTREE_PACKAGE: Final = "FreeBSD-mtree"
+
+_ACCOUNT_RE: Final = re.compile("[^/?#]*//[^/?#]*@")
+"""RFC 3986, 3.2: an authority with user information."""
 
 _END: Final = "$(?!\\n)"
 """Of a pattern: nothing behind it, not even the end of a line."""
@@ -80,6 +84,11 @@ class Repository(_Base, frozen=True, kw_only=True):
     priority: Annotated[
         int, Meta(description="Higher wins where several repositories have a package.")
     ] = 0
+
+    @property
+    def has_account(self) -> bool:
+        """Whether the URL has an account in it, so that it must not be published."""
+        return _ACCOUNT_RE.match(self.url) is not None
 
 
 class Release(_Base, frozen=True, kw_only=True):

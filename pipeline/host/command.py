@@ -70,7 +70,7 @@ def run(
         ConfigurationError: there is no such program.
         CommandError: it failed, took too long or wrote too much.
     """
-    process = _start(argv, environment)
+    process = _start(argv, environment, stderr=subprocess.PIPE)
     try:
         output = _Dialogue(process, argv, stdin=stdin, timeout=timeout, limit=limit).finish()
     finally:
@@ -81,13 +81,29 @@ def run(
     return output
 
 
-def _start(argv: Sequence[str], environment: Mapping[str, str]) -> subprocess.Popen[bytes]:
+def run_in_view(
+    argv: Sequence[str], *, environment: Mapping[str, str], timeout: float, limit: int
+) -> Output:
+    """Run a program to its end, as `run` does; what it complains of goes to our standard error.
+
+    At once: that is where it says what it is doing. The exit status is no error.
+    """
+    process = _start(argv, environment, stderr=None)
+    try:
+        return _Dialogue(process, argv, stdin=b"", timeout=timeout, limit=limit).finish()
+    finally:
+        _end(process)
+
+
+def _start(
+    argv: Sequence[str], environment: Mapping[str, str], *, stderr: int | None
+) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(  # noqa: S603  - a program and its arguments, no shell
             list(argv),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
+            stderr=stderr,
             env=dict(environment),
             start_new_session=True,
         )
@@ -124,9 +140,8 @@ class _Dialogue:
         timeout: float,
         limit: int,
     ) -> None:
-        assert process.stdin is not None, "all three are pipes"
+        assert process.stdin is not None, "these two are pipes"
         assert process.stdout is not None
-        assert process.stderr is not None
         self._process = process
         self._argv = argv
         self._input: IO[bytes] = process.stdin
@@ -134,10 +149,10 @@ class _Dialogue:
         self._limit = limit
         self._timeout = timeout
         self._deadline = time.monotonic() + timeout
-        self._heard: dict[IO[bytes], bytearray] = {
-            process.stdout: bytearray(),
-            process.stderr: bytearray(),
-        }
+        self._output: IO[bytes] = process.stdout
+        self._errors: IO[bytes] | None = process.stderr
+        pipes = [self._output] if self._errors is None else [self._output, self._errors]
+        self._heard: dict[IO[bytes], bytearray] = {pipe: bytearray() for pipe in pipes}
 
     def finish(self) -> Output:
         with selectors.DefaultSelector() as selector:
@@ -188,8 +203,8 @@ class _Dialogue:
             status = self._process.wait(self._remaining())
         except subprocess.TimeoutExpired:
             raise self._error(f"not ready after {self._timeout:g} s") from None
-        stdout, stderr = (bytes(heard) for heard in self._heard.values())
-        return Output(status=status, stdout=stdout, stderr=stderr)
+        stderr = b"" if self._errors is None else bytes(self._heard[self._errors])
+        return Output(status=status, stdout=bytes(self._heard[self._output]), stderr=stderr)
 
     def _error(self, text: str) -> CommandError:
         return CommandError(self._argv, -signal.SIGKILL, text)

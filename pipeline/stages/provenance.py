@@ -12,7 +12,6 @@ from __future__ import annotations
 import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit
 
 import pipeline
 from pipeline.attest.provenance import Definition, Resource, provenance_statement
@@ -387,7 +386,7 @@ def builder_version(declaration: Declaration) -> dict[str, str]:
 def check_publishable(declaration: Declaration) -> None:
     """Raise ConfigurationError if the declaration has an account in it: it is published."""
     for name, repository in declaration.repositories.items():
-        if "@" in urlsplit(repository.url).netloc:
+        if repository.has_account:
             raise ConfigurationError(
                 f"repositories.{name}.url has an account in it, and the declaration is published"
                 " with the image",

@@ -1,7 +1,8 @@
 """Tasks that ask whether it would come out the same again.
 
-    build ─► audit     build again under hostile variations, compare, name the guilty
-             report    what the last audit said, and where its pages are
+    build ─► sbom, provenance ─► audit     build again under hostile variations, compare, name the
+                                           guilty
+                                 report    what the last audit said, and where its pages are
 
 The audit is a program of its own, `python -m reproducibility audit`: it may use the pipeline, the
 pipeline never uses it. Its exit status is doit's: 0 reproducible, 1 different, 2 could not tell.
@@ -78,10 +79,20 @@ def task_audit(variations: str, without: str, rounds: str, python: str) -> Task:
     }
     return {
         "actions": [(_audit, [options])],
-        "task_dep": ["build"],
+        "task_dep": ["build", *_said()],
         "uptodate": [False],
         "verbosity": 2,
     }
+
+
+def _said() -> tuple[str, ...]:
+    """Return the tasks that say something of images; there is no provenance of a secret."""
+    try:
+        repositories = PROJECT.declaration.repositories.values()
+    except PipelineError:  # `build` says what is wrong
+        return ()
+    is_secret = any(repository.has_account for repository in repositories)
+    return ("sbom",) if is_secret else ("sbom", "provenance")
 
 
 def _audit(options: Mapping[str, str]) -> TaskFailed | TaskError | None:
@@ -92,12 +103,8 @@ def _audit(options: Mapping[str, str]) -> TaskFailed | TaskError | None:
         *(part for option, value in options.items() if value for part in (option, value)),
     ]
     try:
-        output = command.run(
-            argv,
-            environment=command.inherited(),
-            timeout=_TIMEOUT,
-            limit=_LIMIT,
-            check=False,
+        output = command.run_in_view(
+            argv, environment=command.inherited(), timeout=_TIMEOUT, limit=_LIMIT
         )
     except PipelineError as e:
         return TaskError(str(e))
@@ -107,8 +114,7 @@ def _audit(options: Mapping[str, str]) -> TaskFailed | TaskError | None:
         return None
     if output.status == _DIFFERENT and output.stdout:
         return TaskFailed(f"not reproducible\n{HINT}see {_folder() / 'index.html'}")
-    said = output.stderr.decode("utf-8", "replace").strip()
-    return TaskError(said or f"the audit ended with status {output.status}")
+    return TaskError(f"could not tell: the audit ended with status {output.status}")
 
 
 def task_report() -> Task:

@@ -7,25 +7,22 @@ import datetime as dt
 import os
 import signal
 import sys
-import traceback
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from pipeline.errors import PipelineError
 from pipeline.tasks.project import DEFAULT, Project
 from reproducibility.audit import audit
 from reproducibility.audit_session import ROUNDS, TIMEOUT, Settings
 from reproducibility.diffoscope import Diffoscope
 from reproducibility.interpreters import found_interpreters
 from reproducibility.machine import probe_machine
+from reproducibility.progress import Progress
 from reproducibility.report_terminal import print_report
 from reproducibility.variations import all_variations
 from reproducibility.verdict import Verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from reproducibility.audit import Audit
 
 PYTHONS: Final = "PKGBASE_OCI_PYTHONS"
@@ -127,7 +124,7 @@ def run(arguments: argparse.Namespace) -> int:
         is_fresh=arguments.fresh,
         diffoscope=None if arguments.no_diffoscope else Diffoscope(),
         generated=f"{dt.datetime.now(dt.UTC):%Y-%m-%d %H:%M} UTC",
-        say=_progress(quiet=arguments.quiet),
+        progress=Progress(None if arguments.quiet else sys.stderr),
     )
     signal.signal(signal.SIGTERM, _interrupt)
     try:
@@ -135,11 +132,6 @@ def run(arguments: argparse.Namespace) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted; nothing is left behind\n")
         return INTERRUPTED
-    except PipelineError:
-        raise
-    except Exception:  # noqa: BLE001  - a bug of ours must not look like "different"
-        traceback.print_exc()
-        return Verdict.UNKNOWN.exit_code
     if not arguments.quiet:
         _print(result)
     return result.report.verdict.exit_code
@@ -160,25 +152,8 @@ def _others(named: list[str]) -> tuple[str, ...]:
     return (*named, *filter(None, listed.split(os.pathsep))) or found_interpreters()
 
 
-def _progress(*, quiet: bool) -> Callable[[str], None]:
-    """Return a progress line on the terminal, lines of builds elsewhere, or nothing."""
-    if quiet:
-        return lambda _: None
-
-    def show(text: str) -> None:
-        if sys.stderr.isatty():
-            sys.stderr.write(f"\r\033[K{text[:78]}\r")
-        elif text.startswith("build "):
-            sys.stderr.write(f"{text}\n")
-        sys.stderr.flush()
-
-    return show
-
-
 def _print(result: Audit) -> None:
     """Print the verdict, and of the variations those that stand out."""
-    if sys.stderr.isatty():
-        sys.stderr.write("\r\033[K")
     report = result.report
     print_report(replace(report, matrix=None, notes=()), sys.stdout)
     applied = [v.name for v in result.variations if v.is_possible]

@@ -9,16 +9,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ConfigurationError, PipelineError
-from reproducibility.findings import shown
+from reproducibility.foreign import printable
 from reproducibility.image_arguments import (
     IMAGES,
     STANDARD_OUTPUT,
     add_image_arguments,
+    guarded,
     place_of,
     platform_of,
     write_json,
 )
-from reproducibility.policy import Held, Judgement, Standing, Wanted, judge
+from reproducibility.policy import Decision, Held, Standing, Wanted, judge
 from reproducibility.policy_file import parse_policy
 from reproducibility.verify_image import find_subject
 from reproducibility.verify_result import Signed, plain
@@ -28,7 +29,7 @@ from reproducibility.verify_statement import PREDICATE_TYPE
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from reproducibility.policy import Row
+    from reproducibility.policy import Judgement, Row
     from reproducibility.policy_file import Policy
     from reproducibility.verify_image import Subject
     from reproducibility.verify_place import JoinedPlace
@@ -44,6 +45,10 @@ docs/verify.md describes it, docs/schemas/policy.schema.json has every key.
 exit status:
   0  accepted    1  not accepted    2  could not tell
 """
+_SCHEMA: Final = (
+    "docs/schemas/policy.schema.json has the keys of a policy, docs/verify.md an example"
+)
+_MORE: Final = "hint: --attestations PLACE, where more are kept, or --attestation FILE"
 _COLUMNS: Final = ("REBUILDER", "WHEN", "RESULT", "FORMAT", "ABOUT")
 
 
@@ -71,34 +76,45 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 def run(arguments: argparse.Namespace) -> int:
     """Collect, judge, print; return the exit status."""
+    return guarded(_run, arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     policy = _policy(arguments.policy)
+    given = [Held(origin=str(path), raw=_read(path)) for path in arguments.attestation]
     place = place_of(arguments)
     subject = find_subject(place, platform_of(arguments))
     # (1) what has been said of it
     problems: list[str] = []
-    held = [
-        *(Held(origin=str(path), raw=_read(path)) for path in arguments.attestation),
-        *_attached(place, subject, problems),
-    ]
+    held = [*given, *_attached(place, subject, problems)]
     # (2) has the publisher signed it?
     publisher = Signed.NOT_ASKED
     if policy.publisher is not None:
         witnesses = Witnesses(place, subject.chosen.digest, [policy.publisher])
         publisher = witnesses.image(required=True).image
+        problems += witnesses.problems
     # (3) is that enough?
-    judgement = judge(policy, _wanted(subject), held, publisher=publisher, now=int(time.time()))
+    judgement = judge(
+        policy,
+        _wanted(subject),
+        held,
+        publisher=publisher,
+        problems=tuple(dict.fromkeys([*problems, *place.problems])),
+        now=int(time.time()),
+    )
     write_json(arguments.json, _as_json(place, subject, judgement))
     if not arguments.quiet and arguments.json != STANDARD_OUTPUT:
-        lines = _render(place, subject, judgement, [*problems, *place.problems])
-        sys.stdout.write("\n".join(map(shown, lines)) + "\n")
-    return judgement.exit_code
+        lines = _render(place, subject, judgement)
+        sys.stdout.write("\n".join(map(printable, lines)) + "\n")
+    return judgement.decision.exit_code
 
 
 def _policy(path: Path) -> Policy:
+    raw = _read(path)
     try:
-        return parse_policy(_read(path), lambda name: (path.parent / name).read_bytes())
+        return parse_policy(raw, lambda name: (path.parent / name).read_bytes())
     except PipelineError as e:
-        raise ConfigurationError(f"{path}: {e}", hint=e.hint) from None
+        raise ConfigurationError(f"{path}: {e}", hint=e.hint or _SCHEMA) from None
 
 
 def _read(path: Path) -> bytes:
@@ -122,22 +138,22 @@ def _attached(place: JoinedPlace, subject: Subject, problems: list[str]) -> Iter
     """Fetch the rebuild attestations that refer to an image, its index, or its platforms."""
     digests = (subject.root.digest, *subject.published.values())
     for digest in dict.fromkeys(digests):
-        for manifest in place.referrers(digest):
-            try:
-                for raw in bundles_of(place, manifest, (PREDICATE_TYPE,)):
-                    yield Held(origin=f"referrer {manifest.digest.short}", raw=raw)
-            except PipelineError as e:
-                problems.append(f"referrer {manifest.digest.short}: {e}")
+        for manifest, raw in bundles_of(place, digest, (PREDICATE_TYPE,), problems):
+            yield Held(origin=f"referrer {manifest.digest.short}", raw=raw)
 
 
 # ---------------------------------------------------------------- output
 
 
-def _render(
-    place: JoinedPlace, subject: Subject, judgement: Judgement, problems: Sequence[str]
-) -> list[str]:
-    mark, text = ("✓", "Accepted") if judgement.is_accepted else ("✗", "Not accepted")
-    lines = [f"{mark} {text}  {place}"]
+_DECISIONS: Final = {
+    Decision.ACCEPTED: "✓ Accepted",
+    Decision.REFUSED: "✗ Not accepted",
+    Decision.UNKNOWN: "? Could not tell",
+}
+
+
+def _render(place: JoinedPlace, subject: Subject, judgement: Judgement) -> list[str]:
+    lines = [f"{_DECISIONS[judgement.decision]}  {place}"]
     if place.is_named:
         lines.append(f"{place} is {subject.root.digest} now")
     lines += [
@@ -151,7 +167,10 @@ def _render(
     lines += _table([_COLUMNS, *map(_cells, known)]) if known else ["nobody has rebuilt it"]
     ignored = [row for row in judgement.rows if row.standing is Standing.IGNORED]
     lines += [f"ignored: {_by(row)} {row.reason}" for row in ignored]
-    return [*lines, *(f"note: {problem}" for problem in problems)]
+    lines += [f"note: {problem}" for problem in judgement.problems]
+    if not judgement.is_accepted and not judgement.is_failed:
+        lines.append(_MORE)
+    return lines
 
 
 def _by(row: Row) -> str:
@@ -178,6 +197,7 @@ def _as_json(place: JoinedPlace, subject: Subject, judgement: Judgement) -> dict
         "image": str(place),
         "root": str(subject.root.digest),
         "digest": str(subject.chosen.digest),
-        "exit_code": judgement.exit_code,
+        "decision": judgement.decision.value,
+        "exit_code": judgement.decision.exit_code,
         **fields,
     }

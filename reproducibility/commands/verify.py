@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import argparse
 import datetime as dt
-import os
 import shutil
 import signal
 import sys
 import tempfile
 import time
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
-from pipeline.errors import ConfigurationError, PipelineError
-from pipeline.host.environment import setting, source_date_epoch
+from pipeline.errors import ConfigurationError
+from pipeline.host.environment import source_date_epoch
 from pipeline.host.registry import Registry
 from pipeline.host.store import Store
 from reproducibility.diffoscope import Diffoscope, tool_version
@@ -24,17 +22,22 @@ from reproducibility.image_arguments import (
     STANDARD_OUTPUT,
     access_of,
     clear_line,
+    guarded,
     place_of,
     write_json,
 )
 from reproducibility.report import clear_artifacts, write_report
 from reproducibility.verify import verify
-from reproducibility.verify_arguments import add_verify_arguments, check_arguments, settings_of
-from reproducibility.verify_attest import Rebuilder, attest, is_attestable, push, write
+from reproducibility.verify_arguments import (
+    add_verify_arguments,
+    check_arguments,
+    settings_of,
+    verifier_of,
+)
+from reproducibility.verify_attest import Rebuilder, attest, push, write
 from reproducibility.verify_explain import make_report
 from reproducibility.verify_place import RegistryPlace, parse_reference
-from reproducibility.verify_result import Verdict, verification_to_dict
-from reproducibility.verify_statement import LOCAL_VERIFIER
+from reproducibility.verify_result import verification_to_dict
 from reproducibility.verify_text import print_verification
 
 if TYPE_CHECKING:
@@ -43,9 +46,6 @@ if TYPE_CHECKING:
     from reproducibility.verify import Verified
     from reproducibility.verify_attest import Attestation
     from reproducibility.verify_place import JoinedPlace
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 _EPILOG: Final = f"""\
 {IMAGES}
@@ -76,6 +76,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 def run(arguments: argparse.Namespace) -> int:
     """Verify, write, print, attest; return the exit status."""
     signal.signal(signal.SIGTERM, _interrupt)
+    return guarded(_run, arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     signer = check_arguments(arguments)
     if arguments.report is not None:
         clear_artifacts(arguments.report)
@@ -87,17 +91,6 @@ def run(arguments: argparse.Namespace) -> int:
         _say(arguments, verified, report)
         if signer is not None:
             _attest(arguments, place, verified, signer, Store(work / "attest"))
-    except KeyboardInterrupt:
-        sys.stderr.write("interrupted; nothing is left behind\n")
-        return INTERRUPTED
-    except PipelineError:
-        raise
-    except OSError as e:
-        where = f"{e.filename}: " if e.filename else ""
-        raise ConfigurationError(f"{where}{os.strerror(e.errno or 0).lower()}") from None
-    except Exception:  # noqa: BLE001  - a bug of ours must not look like "different"
-        traceback.print_exc()
-        return Verdict.UNKNOWN.exit_code
     finally:
         shutil.rmtree(work, ignore_errors=True)
     return verified.verification.verdict.exit_code
@@ -110,8 +103,14 @@ def _interrupt(*_: object) -> NoReturn:
 
 def _make_work(folder: Path | None) -> Path:
     if folder is not None and not folder.is_dir():
-        raise ConfigurationError(f"{folder}: no such directory", hint="make it first")
-    return Path(tempfile.mkdtemp(prefix="verify-", dir=folder)).absolute()
+        raise ConfigurationError(f"--work {folder}: no such directory", hint="make it first")
+    try:
+        return Path(tempfile.mkdtemp(prefix="verify-", dir=folder)).absolute()
+    except OSError as e:
+        reason = (e.strerror or "cannot be written").lower()
+        raise ConfigurationError(
+            f"{folder or tempfile.gettempdir()}: {reason}", hint="--work DIR, one to write in"
+        ) from None
 
 
 def _report(arguments: argparse.Namespace, verified: Verified) -> Report | None:
@@ -162,12 +161,13 @@ def _attest(
     signer: Signer,
     store: Store,
 ) -> None:
-    if not is_attestable(verified.verification):
-        sys.stderr.write("not attested: there is no certain result\n")
+    reason = verified.verification.why_not_attested
+    if reason:
+        sys.stderr.write(f"not attested: {reason}\n")
         return
     epoch = source_date_epoch()
     rebuilder = Rebuilder(
-        identity=arguments.verifier_id or setting("verifier_id") or LOCAL_VERIFIER,
+        identity=verifier_of(arguments),
         signer=signer,
         time=int(time.time()) if epoch is None else epoch,
     )

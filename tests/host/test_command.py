@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from pipeline.errors import CommandError, ConfigurationError
-from pipeline.host.command import Output, inherited, run
+from pipeline.host.command import Output, inherited, run, run_in_view
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,6 +25,17 @@ def python(code: str, **arguments: object) -> Output:
 def test_what_it_writes_is_returned() -> None:
     output = python("import sys; print('out'); print('err', file=sys.stderr)")
     assert (output.status, output.stdout, output.stderr) == (0, b"out\n", b"err\n")
+
+
+def test_complaints_can_be_seen_at_once(capfd: pytest.CaptureFixture[str]) -> None:
+    """They are progress; what it writes to standard output is still returned."""
+    code = "import sys; print('out'); print('err', file=sys.stderr); sys.exit(2)"
+    argv = [sys.executable, "-Sc", code]
+    output = run_in_view(argv, environment=PATH, timeout=20, limit=100)
+    assert (output.status, output.stdout, output.stderr) == (2, b"out\n", b"")
+    assert capfd.readouterr() == ("", "err\n")
+    with pytest.raises(CommandError, match="more than 2 bytes"):
+        run_in_view(argv, environment=PATH, timeout=20, limit=2)
 
 
 def test_it_reads_what_it_is_given_however_long() -> None:

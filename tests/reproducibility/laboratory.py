@@ -14,6 +14,7 @@ from reproducibility.choices import held_recipe
 from reproducibility.double_build import Builder
 from reproducibility.interpreters import probe_interpreter
 from reproducibility.machine import Ability, Isolation, Machine, probe_machine
+from reproducibility.progress import Progress
 from reproducibility.variations import all_variations, base_recipe
 from tests.reproducibility import spy
 from tests.tasks.project import embedded
@@ -60,7 +61,7 @@ def laboratory(
         work=work,
         logs=folder / "logs",
         timeout=timeout,
-        say=lambda _: None,
+        progress=Progress(),
     )
     builder.prepare()
     variations = all_variations(machine, need=0)

@@ -14,28 +14,32 @@ from pipeline.attest.statement import PredicateType, Statement, Subject
 from pipeline.formats.digest import Digest
 from pipeline.host.layout import PublishedLayout
 from pipeline.host.registry_session import Access
-from pipeline.host.store import Blob, Store
-from pipeline.oci.descriptor import Descriptor
 from pipeline.oci.image import descriptor_of
 from pipeline.oci.media_type import MediaType
 from pipeline.stages.attest import Signatures, Target, put_bundle
 from pipeline.stages.build import build
 from pipeline.stages.image import make_index
 from pipeline.stages.provenance import Sources, lock_document
-from pipeline.stages.sign import sign, signature_statement
+from pipeline.stages.sign import sign
+from reproducibility import verify_build, verify_child
 from reproducibility.verify import Settings, Verified, verify
 from reproducibility.verify_attempt import Bench
+from reproducibility.verify_build import BuildError
 from reproducibility.verify_place import JoinedPlace, open_place
 from reproducibility.verify_sources import Substitutes
-from tests.built_images import Workshop
 from tests.tasks.project import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    import pytest
+
     from pipeline.host.signer import Signer
+    from pipeline.host.store import Blob, Store
+    from pipeline.oci.descriptor import Descriptor
     from pipeline.stages.attest import Document
+    from tests.built_images import Workshop
 
 RUN = Run(builder="https://builder.example", version={})
 STATIC = "15.0:amd64:static"
@@ -87,9 +91,7 @@ class Publication:
         """Build and publish an index; what the layout calls it."""
         release, _, image = name.partition(":")
         plans = [
-            p
-            for p in self.workshop.plan.images.values()
-            if (p.release, p.name) == (release, image)
+            p for p in self.workshop.plan.images.values() if (p.release, p.name) == (release, image)
         ]
         manifests = [self.names[self.image(str(plan))] for plan in plans]
         raw, descriptor = make_index(plans, self.workshop.declaration, manifests)
@@ -216,6 +218,40 @@ def _described(data: bytes, media_type: str) -> dict[str, Any]:
     return {"mediaType": str(media_type), "digest": str(Digest.of(data)), "size": len(data)}
 
 
+def build_in_process(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
+    """Read and build in this process, in a store that has most of it already.
+
+    Processes of their own, and stores that have archives only, are for the slow tests.
+    """
+
+    def run(mode: str, site: Path, *, timeout: float) -> None:
+        del timeout
+        (site / "home").mkdir(exist_ok=True)
+        (site / "tmp").mkdir(exist_ok=True)
+        error, hint = verify_child.run(mode, site)
+        if error:
+            raise BuildError(error, hint=hint)
+
+    monkeypatch.setattr(verify_build, "_run", run)
+    monkeypatch.setattr(verify_child, "Store", lambda _: store)
+
+
+def flip(path: bytes) -> Callable[[Parts], None]:
+    """Return a change of one byte in a file of an image."""
+
+    def change(parts: Parts) -> None:
+        for i, tar in enumerate(parts.layers):
+            position = tar.find(path + b"\0")
+            if position >= 0:
+                assert position % 512 == 0
+                at = position + 512
+                parts.layers[i] = tar[:at] + bytes([tar[at] ^ 1]) + tar[at + 1 :]
+                return
+        raise AssertionError(path)
+
+    return change
+
+
 _BENCH = frozenset({"archives", "substitutes", "limit", "timeout", "say", "watch"})
 
 
@@ -240,6 +276,7 @@ def settings(work: Path, **changes: Any) -> Settings:
             keys=(),
             requires_signature=False,
             is_shallow=False,
+            trusted={},
             tries=4,
             bench=replace(bench, **own),
             diffoscope=None,
@@ -247,6 +284,3 @@ def settings(work: Path, **changes: Any) -> Settings:
         ),
         **{key: value for key, value in changes.items() if key not in _BENCH},
     )
-
-
-__all__ = ["ROOT", "STATIC", "Parts", "Publication", "settings", "signature_statement"]

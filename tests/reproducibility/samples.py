@@ -6,6 +6,7 @@ from typing import Any, Final
 
 from reproducibility.causes import Cause
 from reproducibility.findings import (
+    AttachmentResult,
     Blob,
     Cell,
     Comparison,
@@ -46,9 +47,11 @@ def digest(n: int) -> str:
     return f"sha256:{n:064x}"
 
 
-def place(image: str = "", platform: str = "", layer: str = "", path: str = "") -> Place:
+def place(
+    image: str = "", platform: str = "", layer: str = "", path: str = "", attachment: str = ""
+) -> Place:
     """Return a place."""
-    return Place(image=image, platform=platform, layer=layer, path=path)
+    return Place(image=image, platform=platform, layer=layer, path=path, attachment=attachment)
 
 
 def difference(where: Place, level: Level, cause: Cause, **fields: Any) -> Difference:
@@ -98,8 +101,26 @@ def layer(number: int, state: State, *, size: int) -> LayerResult:
     )
 
 
-def image(name: str, *, states: tuple[State, ...]) -> ImageResult:
-    """Return an image over two platforms whose layers are in these states."""
+def attachment(name: str, state: State, n: int) -> AttachmentResult:
+    """Return a compared document about an image."""
+    a = Blob(digest=digest(n), size=2210, media_type="application/json")
+    b = Blob(digest=digest(n + 1000), size=2211, media_type="application/json")
+    return AttachmentResult(
+        name=name,
+        state=state,
+        a=None if state is State.ONLY_B else a,
+        b={State.IDENTICAL: a, State.ONLY_A: None}.get(state, b),
+    )
+
+
+def image(
+    name: str,
+    *,
+    states: tuple[State, ...],
+    said: tuple[tuple[str, State], ...] = (),
+    of_index: tuple[tuple[str, State], ...] = (),
+) -> ImageResult:
+    """Return an image over two platforms whose layers, and documents, are in these states."""
     worst = State.DIFFERENT if State.DIFFERENT in states else State.IDENTICAL
     platforms = tuple(
         PlatformResult(
@@ -109,10 +130,17 @@ def image(name: str, *, states: tuple[State, ...]) -> ImageResult:
             config=step(worst, 20 + number),
             layers=tuple(layer(n, state, size=9000 * n * n) for n, state in enumerate(states, 1)),
             notes=(),
+            attachments=tuple(attachment(*one, 30 + n) for n, one in enumerate(said)),
         )
         for number, platform in enumerate(("freebsd/amd64", "freebsd/arm64"))
     )
-    return ImageResult(name=name, state=worst, index=step(worst, 1), platforms=platforms)
+    return ImageResult(
+        name=name,
+        state=worst,
+        index=step(worst, 1),
+        platforms=platforms,
+        attachments=tuple(attachment(*one, 50 + n) for n, one in enumerate(of_index)),
+    )
 
 
 def comparison(**fields: Any) -> Comparison:
@@ -152,6 +180,9 @@ def report(*comparisons: Comparison, **fields: Any) -> Report:
 
 _IMAGES: Final = ("freebsd-static:15.0", "freebsd-dynamic:15.0", "freebsd-runtime:15.0")
 _ALSO: Final = ("freebsd-runtime:15.0 > freebsd/arm64 > layer 7",)
+_SPDX: Final = "freebsd-static-15.0-amd64.spdx.json"
+_SAID: Final = ((_SPDX, State.DIFFERENT), ("SPDX artifact", State.DIFFERENT))
+"""What is said of the first image; the second document only repeats the first."""
 
 
 def _faults() -> tuple[tuple[Difference, ...], tuple[FileResult, ...]]:
@@ -213,6 +244,22 @@ def _faults() -> tuple[tuple[Difference, ...], tuple[FileResult, ...]]:
                 also_in=_ALSO,
             )
             for name in ("FreeBSD-clibs", "FreeBSD-rc", "FreeBSD-runtime", "FreeBSD-zoneinfo")
+        ),
+        difference(
+            place(_IMAGES[0], "freebsd/amd64", attachment=_SPDX),
+            Level.ATTACHMENT,
+            Cause.CLOCK,
+            inside="$.creationInfo.created",
+            a="2025-12-16T00:00:00Z",
+            b="2026-11-24T21:11:03Z",
+            evidence=("343 d 21 h apart",),
+        ),
+        difference(
+            place(_IMAGES[1], attachment="lock artifact"),
+            Level.ATTACHMENT,
+            Cause.PRESENCE,
+            a="a document",
+            b="absent",
         ),
     ]
 
@@ -298,8 +345,12 @@ def audit() -> Report:
         comparison(
             label="all variations at once",
             images=(
-                image(_IMAGES[0], states=(State.IDENTICAL,) * 3),
-                image(_IMAGES[1], states=(State.IDENTICAL,) * 5),
+                image(_IMAGES[0], states=(State.IDENTICAL,) * 3, said=_SAID),
+                image(
+                    _IMAGES[1],
+                    states=(State.IDENTICAL,) * 5,
+                    of_index=(("lock artifact", State.ONLY_A),),
+                ),
                 image(_IMAGES[2], states=states),
             ),
             differences=differences,
@@ -338,10 +389,12 @@ def hostile() -> Report:
     files = []
     for n, text in enumerate(HOSTILE):
         where = place(text, text, text, text)
+        if n == 3:
+            where = place(text, "freebsd/amd64", attachment=text)
         differences.append(
             difference(
                 where,
-                Level.CONTENT if n % 2 else Level.ENTRY,
+                Level.ATTACHMENT if n == 3 else Level.CONTENT if n % 2 else Level.ENTRY,
                 Cause.UNKNOWN,
                 inside=text,
                 package=text,
@@ -363,7 +416,9 @@ def hostile() -> Report:
                 truncated=True,
             )
         )
-    images = tuple(image(text, states=(State.DIFFERENT,)) for text in HOSTILE)
+    images = tuple(
+        image(text, states=(State.DIFFERENT,), said=((text, State.DIFFERENT),)) for text in HOSTILE
+    )
     cell = Cell(verdict=Verdict.DIFFERENT, text=HOSTILE[0])
     return report(
         comparison(

@@ -66,7 +66,7 @@ def look_around() -> dict[str, Any]:
     """Return everything that a variation changes, and what isolation hides."""
     mask = os.umask(0)
     os.umask(mask)
-    tasks = [a for a in sys.argv[3:] if ":" in a or a == "build"]
+    tasks = [a for a in sys.argv[3:] if ":" in a or a in ("build", "sbom", "provenance")]
     first = time.time()
     time.sleep(0) if "LD_PRELOAD" not in os.environ else None
     known = {*KNOWN, *IGNORED}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -25,19 +26,23 @@ from tests.reproducibility.faults.hook import interpreter, write_project
 from tests.reproducibility.laboratory import mounts_below, poor_machine, processes_with
 from tests.tasks.project import Project, embedded
 
+pytestmark = pytest.mark.slow
+
+SAID = ("sbom", "provenance")
 DODO = """\
 from pipeline.tasks.audit import task_audit, task_report
 from pipeline.tasks.build import *
 from pipeline.tasks.config import DOIT_CONFIG
+from pipeline.tasks.trust import task_provenance, task_sbom
 """
 
 
 @pytest.fixture(scope="module")
 def built(tmp_path_factory: pytest.TempPathFactory) -> Project:
-    """A project that has been built."""
+    """A project that has been built, with all that is said of its images."""
     project = embedded(tmp_path_factory.mktemp("audit") / "p")
     (project.path / "dodo.py").write_text(DODO)
-    project.build()
+    project.build("build", "sbom", "provenance")
     return project
 
 
@@ -65,7 +70,6 @@ def rows_of(report: dict[str, Any]) -> dict[str, dict[str, Any]]:
 # ---------------------------------------------------------------- the embedded project
 
 
-@pytest.mark.slow
 def test_the_embedded_images_are_reproducible(built: Project) -> None:
     """`doit build audit`: status 0, everything applied that can be, in under three minutes."""
     start = time.monotonic()
@@ -92,6 +96,16 @@ def test_the_embedded_images_are_reproducible(built: Project) -> None:
         for release in ("14.3", "15.0")
         for image in ("static", "dynamic", "runtime")
     ]
+    documents = [
+        document["state"]
+        for comparison in report["comparisons"]
+        for image in comparison["images"]
+        for one in (image, *image["platforms"])
+        for document in one["attachments"]
+    ]
+    assert documents == ["identical"] * 6 * (3 + 2 * 7)
+    assert str(built.path) not in json.dumps(report["comparisons"])
+    assert "build hostile-2: " in done.errors
     folder = built.path / "build/audit"
     for name in ("index.html", "report.json", "junit.xml", "report.sarif", "summary.md"):
         assert (folder / name).stat().st_size > 0
@@ -136,13 +150,13 @@ def copy_of(built: Project, path: Path) -> Project:
     return Project(path)
 
 
-@pytest.mark.slow
 def test_a_first_build_that_is_another_is_found_out(built: Project, tmp_path: Path) -> None:
     """Built, then the declaration was changed: no variation is to blame, the layout is stale."""
     project = copy_of(built, tmp_path / "p")
     project.edit('title = "FreeBSD static"', 'title = "Something else"')
     dodo = project.path / "dodo.py"
-    dodo.write_text(DODO + "def task_build():\n    return {'actions': None}\n")
+    stubs = (f"def task_{n}():\n    return {{'actions': None}}\n" for n in ("build", *SAID))
+    dodo.write_text("".join((DODO, *stubs)))
     options = ("audit", "--variations", "umask", "--rounds", "1")
     done = project.doit(*options)
     assert done.status == 1, done.output + done.errors
@@ -156,7 +170,6 @@ def test_a_first_build_that_is_another_is_found_out(built: Project, tmp_path: Pa
     assert project.doit(*options).status == 0
 
 
-@pytest.mark.slow
 def test_a_damaged_layout_is_not_called_reproducible(built: Project, tmp_path: Path) -> None:
     project = copy_of(built, tmp_path / "p")
     blobs = sorted(
@@ -170,6 +183,49 @@ def test_a_damaged_layout_is_not_called_reproducible(built: Project, tmp_path: P
     assert blobs[0].name in json.dumps(report_of(project))
 
 
+def test_a_document_that_was_altered_is_found_out(built: Project, tmp_path: Path) -> None:
+    """The images agree, and so does what all builds of the audit say of them; one file does not."""
+    project = copy_of(built, tmp_path / "p")
+    path = project.path / "build/sbom/freebsd-static-15.0-amd64.spdx.json"
+    text = path.read_text()
+    path.write_text(text.replace('"dataLicense":"CC0-1.0"', '"dataLicense":"none"'))
+    done = run(project, "--variations", "umask", "--rounds", "1", "--no-diffoscope")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert "The images are the same to the byte" in done.stdout
+    report = report_of(project)
+    (comparison,) = report["comparisons"]
+    (difference,) = comparison["differences"]
+    assert difference["place"]["attachment"] == path.name
+    assert difference["inside"] == "$.dataLicense"
+    rows = rows_of(report)
+    assert rows["first build"]["guilty"]
+    texts = [cell["text"] for cell in rows["first build"]["cells"]]
+    assert texts == ["identical"] * 3 + ["documents differ"] + ["identical"] * 2
+    assert project.doit("audit", "--variations", "umask", "--rounds", "1").status == 0
+
+
+def test_what_has_not_been_said_is_said_by_the_audit(built: Project, tmp_path: Path) -> None:
+    project = copy_of(built, tmp_path / "p")
+    shutil.rmtree(project.path / "build/provenance")
+    done = run(project, "--variations", "umask", "--rounds", "1", "--no-diffoscope")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "doit sbom provenance" in done.stdout
+    assert "build held: " in done.stderr
+
+
+def test_provenance_is_left_out_where_it_must_not_be_published(tmp_path: Path) -> None:
+    """An account in a repository's URL: the declaration is part of provenance, and a secret."""
+    project = embedded(tmp_path / "p")
+    (project.path / "dodo.py").write_text(DODO)
+    project.edit(
+        'url = "file:fixtures/miniature/repositories/',
+        'url = "https://me:secret@localhost:1/',
+    )
+    dependencies = project.doit("info", "audit").output
+    assert "sbom" in dependencies
+    assert "provenance" not in dependencies
+
+
 def test_an_incomplete_layout_says_what_to_do(built: Project, tmp_path: Path) -> None:
     project = copy_of(built, tmp_path / "p")
     project.build("clean", "index:15.0:static")
@@ -179,7 +235,6 @@ def test_an_incomplete_layout_says_what_to_do(built: Project, tmp_path: Path) ->
     assert "doit build" in done.stderr
 
 
-@pytest.mark.slow
 def test_without_a_layout_the_first_build_is_made_as_well(tmp_path: Path) -> None:
     project = embedded(tmp_path / "p")
     done = run(project, "--variations", "umask,time-zone", "--rounds", "1")
@@ -259,7 +314,7 @@ CRASHING = "#!/bin/sh\necho 'Traceback: no xxd' >&2\nexit 1\n"
 HANGING = "#!/bin/sh\nexec sleep 4712\n"
 
 
-@pytest.mark.parametrize("text", [None, CRASHING, pytest.param(HANGING, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("text", [None, CRASHING, HANGING])
 def test_the_verdict_does_not_need_diffoscope(
     text: str | None, faulty: Path, tmp_path: Path
 ) -> None:
@@ -288,7 +343,6 @@ def test_the_verdict_does_not_need_diffoscope(
     assert not processes_with("sleep 4712")
 
 
-@pytest.mark.slow
 def test_a_failure_to_compare_does_not_lose_the_verdict(
     faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -301,7 +355,6 @@ def test_a_failure_to_compare_does_not_lose_the_verdict(
     assert any("could not be compared" in note for note in result.report.notes)
 
 
-@pytest.mark.slow
 def test_a_build_that_fails_under_a_variation_is_named(faulty: Path, tmp_path: Path) -> None:
     python = tmp_path / "python"
     python.write_text(
@@ -325,7 +378,6 @@ def test_a_build_that_fails_under_a_variation_is_named(faulty: Path, tmp_path: P
     assert any("the build fails with umask (077): exit status 9" in n for n in result.report.notes)
 
 
-@pytest.mark.slow
 def test_a_machine_that_can_little_still_audits(
     faulty: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -355,7 +407,6 @@ def shared_memory() -> list[str]:
     return sorted(path.name for path in Path("/dev/shm").glob("*faketime*"))
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("what", "status"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 130), (signal.SIGKILL, -signal.SIGKILL)],

@@ -68,6 +68,15 @@ def test_schema_check_can_fail(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", sorted(RECIPES))
+def test_recipe_lets_the_audit_vary_everything(name: str) -> None:
+    """Programs and locales that variations need, as docs/audit.md lists them."""
+    text = (FOLDER / name).read_text()
+    for needed in ("disorderfs", "faketime", "locales", "et_EE.UTF-8", "tr_TR.UTF-8", "locale-gen"):
+        assert needed in text
+        assert needed in (ROOT / "docs/audit.md").read_text()
+
+
+@pytest.mark.parametrize("name", sorted(RECIPES))
 def test_recipe_does_what_the_documentation_says(name: str) -> None:
     """One command decides; the report is kept whatever it says."""
     text = (FOLDER / name).read_text()

@@ -16,6 +16,7 @@ from tests.elsewhere import ROOT
 from tests.reproducibility.layouts import EPOCH, file, make_layout, make_tar
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 A = [file("etc/motd", "welcome\n"), file("etc/rc", "x")]
@@ -111,6 +112,42 @@ def test_help_tells_every_command(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         main(["diff", "--help"])
     assert "docker-archive:FILE" in capsys.readouterr().out
+
+
+def failing(error: BaseException) -> Callable[[object], int]:
+    def run(_: object) -> int:
+        raise error
+
+    return run
+
+
+@pytest.mark.parametrize("error", [ValueError("x"), MemoryError(), RecursionError(), OSError("x")])
+def test_a_bug_is_no_verdict(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1 is "different"; whoever fails has not found that out."""
+    monkeypatch.setattr("reproducibility.commands.diff.run", failing(error))
+    assert main(["diff", "a", "b"]) == 2
+    captured = capsys.readouterr()
+    assert "Traceback" in captured.err
+    assert type(error).__name__ in captured.err
+    assert captured.out == ""
+
+
+def test_a_command_that_cannot_be_loaded_is_no_verdict(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("reproducibility.commands.audit.add_parser", failing(ImportError("rich")))
+    assert main(["diff", "a", "b"]) == 2
+    assert "ImportError: rich" in capsys.readouterr().err
+
+
+def test_interrupted_is_a_status_of_its_own(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("reproducibility.commands.diff.run", failing(KeyboardInterrupt()))
+    assert main(["diff", "a", "b"]) == 130
+    assert capsys.readouterr().err == "interrupted\n"
 
 
 def test_closed_pipe_is_no_traceback(sides: tuple[str, str]) -> None:

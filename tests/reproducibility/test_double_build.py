@@ -11,9 +11,10 @@ from pathlib import Path
 
 import pytest
 
+from reproducibility.attachments import read_attachments, wanted_keys
 from reproducibility.choices import apply, choose_round
 from reproducibility.machine import Ability, Isolation, namespace_argv
-from reproducibility.outcomes import dependencies, differing, frontier, needs
+from reproducibility.outcomes import dependencies
 from tests.reproducibility import spy
 from tests.reproducibility.laboratory import (
     Laboratory,
@@ -22,6 +23,8 @@ from tests.reproducibility.laboratory import (
     processes_with,
 )
 from tests.tasks.project import ROOT
+
+pytestmark = pytest.mark.slow
 
 TASKS = ("image:15.0:amd64:static",)
 
@@ -166,44 +169,38 @@ def test_tasks_are_asked_for_in_another_order(lab: Laboratory) -> None:
     assert sorted(orders["reversed"]) == sorted(orders["shuffled"])
     assert orders["reversed"] != orders["shuffled"]
     assert orders["reversed"][-1] == orders["shuffled"][-1] == "build"
+    recipe = dataclasses.replace(lab.held, task_order="reversed")
+    everything = lab.builder.build("order-said", recipe, ("build", "sbom", "provenance"))
+    order = spy.seen(everything)["task-order"]
+    assert order[-3:] == ["build", "sbom", "provenance"]
+    graph = dependencies(lab.project.plan)
+    groups = (("package:",), ("image:",), ("sbom:", "provenance:"))
+    backwards = [[t for t in reversed(graph) if t.startswith(group)] for group in groups]
+    assert order[:-3] == [task for group in backwards for task in group]
+    recipe = dataclasses.replace(lab.held, task_order="shuffled")
     again = lab.builder.build("order-again", dataclasses.replace(recipe), ("build",))
     assert spy.seen(again)["task-order"] == orders["shuffled"]
 
 
-# ---------------------------------------------------------------- outcomes
-
-
-@pytest.mark.slow
 def test_outcomes_name_every_task_that_made_something(tmp_path: Path) -> None:
     lab = laboratory(tmp_path)
     recipe = dataclasses.replace(lab.held, python=sys.executable)
-    build = lab.builder.build("real", recipe, ("build",))
+    build = lab.builder.build("real", recipe, ("build", "sbom", "provenance"))
     assert not build.failure
     graph = dependencies(lab.project.plan)
     empty = {task for task in graph if task.startswith("layer:")} - build.outcomes.keys()
     assert build.outcomes.keys() == graph.keys() - empty
+    said = read_attachments(lab.project.plan, build.layout)
+    keys = [attachment.key for attachment in said]
+    assert len(set(keys)) == len(keys)
+    assert set(keys) == wanted_keys(lab.project.plan, ("sbom", "provenance"))
+    assert {attachment.task for attachment in said} <= build.outcomes.keys()
     assert all(task.endswith((":packages", ":directories", ":state")) for task in empty)
     part = lab.builder.build("part", recipe, ("tree:15.0:amd64:dynamic",))
     kinds = {task.partition(":")[0] for task in part.outcomes}
     assert kinds == {"package", "tree"}
     assert part.outcomes.items() <= build.outcomes.items()
-
-
-def test_frontier_is_where_it_begins() -> None:
-    graph = {
-        "package:a": (),
-        "tree:a": ("package:a",),
-        "tree:b": ("tree:a",),
-        "layer:a": ("tree:a",),
-        "layer:b": ("tree:b",),
-        "image:b": ("layer:b", "layer:a"),
-    }
-    assert frontier({"tree:a", "tree:b", "layer:b", "image:b"}, graph) == {"tree:a"}
-    assert frontier({"layer:a", "layer:b", "image:b"}, graph) == {"layer:a", "layer:b"}
-    assert frontier({"image:b", "tree:a"}, graph) == {"tree:a"}
-    assert frontier((), graph) == frozenset()
-    assert needs(["layer:b"], graph) == {"layer:b", "tree:b", "tree:a", "package:a"}
-
-
-def test_only_tasks_of_both_builds_are_compared() -> None:
-    assert differing({"a": "1", "b": "2", "c": "3"}, {"a": "1", "b": "x", "d": "4"}) == {"b"}
+    other = lab.builder.build("sbom", recipe, ("sbom:15.0:amd64:static",))
+    kinds = {task.partition(":")[0] for task in other.outcomes}
+    assert kinds == {"package", "tree", "layer", "image", "sbom"}
+    assert other.outcomes.items() <= build.outcomes.items()

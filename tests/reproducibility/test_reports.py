@@ -125,11 +125,11 @@ def test_headlines() -> None:
     """One or two sentences that can be read out."""
     assert headline(samples.reproducible()) == "No difference in 1 image, 2 platforms."
     assert headline(samples.audit()) == (
-        "30 differences in 3 images, 6 platforms. Guilty: umask, directory, clock."
+        "32 differences in 3 images, 6 platforms. Guilty: umask, directory, clock."
     )
     assert headline(replace(samples.audit(), matrix=None)) == (
-        "30 differences in 3 images, 6 platforms."
-        " Causes: mode 23, clock-in-content 6, path-in-content 1."
+        "32 differences in 3 images, 6 platforms."
+        " Causes: mode 23, clock-in-content 7, presence 1, 1 more."
     )
     assert headline(samples.untold()) == (
         "1 image, 2 platforms compared; B: freebsd-static:15.0 > layer 2: damaged zstd stream."
@@ -140,7 +140,14 @@ def test_headlines() -> None:
 def test_agreement() -> None:
     """How far down they are the same."""
     assert samples.comparison().agreement is Agreement.EVERYTHING
-    assert samples.audit().comparisons[0].agreement is Agreement.NONE
+    (found,) = samples.audit().comparisons
+    assert found.agreement is Agreement.NONE
+    said = tuple(d for d in found.differences if d.level is Level.ATTACHMENT)
+    only_said = replace(found, differences=said)
+    assert (only_said.agreement, only_said.verdict) == (Agreement.IMAGES, Verdict.DIFFERENT)
+    assert "The images are the same to the byte" in headline(samples.report(only_said))
+    config = tuple(d for d in found.differences if d.level is Level.CONFIG)
+    assert replace(found, differences=(*config, *said)).agreement is Agreement.TARS
 
 
 def test_levels_of_a_comparison() -> None:
@@ -154,6 +161,7 @@ def test_levels_of_a_comparison() -> None:
         "same",
         "23",
         "6",
+        "not compared",
     ]
     assert texts["freebsd-runtime:15.0", "freebsd/arm64"] == [
         "follows",
@@ -162,8 +170,17 @@ def test_levels_of_a_comparison() -> None:
         "same",
         "23",
         "4",
+        "not compared",
     ]
-    assert texts["freebsd-static:15.0", "freebsd/amd64"] == ["same"] * 6
+    assert texts["freebsd-static:15.0", "freebsd/amd64"] == [*["same"] * 6, "1"]
+    assert texts["freebsd-static:15.0", "freebsd/arm64"] == [*["same"] * 6, "follows"]
+    assert texts["freebsd-dynamic:15.0", "freebsd/amd64"] == [*["same"] * 6, "1"]
+
+
+def test_documents_have_a_column_only_where_they_were_compared() -> None:
+    """`diff` compares images alone."""
+    assert "Documents" not in level_matrix(samples.reproducible().comparisons[0]).columns
+    assert level_matrix(samples.audit().comparisons[0]).columns[-1] == "Documents"
 
 
 # ---------------------------------------------------------------- JSON
@@ -384,7 +401,7 @@ def test_sarif_fingerprints_tell_differences_apart() -> None:
         (r["partialFingerprints"]["difference/v1"], r["properties"]["package"])
         for r in run["results"]
     ]
-    assert len(set(prints)) == len(prints) == 30
+    assert len(set(prints)) == len(prints) == 32
 
 
 def test_ignored_differences_are_suppressed_in_sarif() -> None:
@@ -482,3 +499,42 @@ def test_causes_are_counted_with_what_was_omitted() -> None:
     """Differences that were not kept count as well."""
     counts = {c.cause: c.count for c in count_causes(samples.hostile().comparisons)}
     assert counts == {Cause.UNKNOWN: 8, Cause.MTIME: 7}
+
+
+# ---------------------------------------------------------------- what is said of images
+
+
+def test_documents_in_every_form() -> None:
+    """SBOM, provenance and lock: by document and JSON path; what follows is no failure."""
+    report, name = samples.audit(), "freebsd-static-15.0-amd64.spdx.json"
+    where = f"{name} $.creationInfo.created"
+    page = "".join(Page(render_html(report)).text)
+    assert "What is said of this platform" in page
+    assert "What is said of the index" in page
+    assert "$.creationInfo.created" in page
+    assert "differs only because what it is about, or repeats, differs" in page
+    root = ET.fromstring(render_junit(report))
+    suite = "all variations at once: freebsd-static:15.0 freebsd/amd64"
+    cases = {case.get("name"): case for case in root.findall(f"testsuite[@name='{suite}']/*")}
+    failure = cases[name].find("failure")
+    assert failure is not None
+    assert failure.get("type") == "clock-in-content"
+    assert where in (failure.text or "")
+    assert cases["SPDX artifact"].find("failure") is None
+    (run,) = json.loads(render_sarif(report))["runs"]
+    (result,) = [r for r in run["results"] if r["properties"]["document"] == name]
+    location = result["locations"][0]
+    assert location["physicalLocation"]["artifactLocation"]["uri"] == name
+    assert location["logicalLocations"][0]["fullyQualifiedName"] == (
+        f"freebsd-static:15.0/freebsd/amd64/{name}/$.creationInfo.created"
+    )
+    said = tuple(d for d in report.comparisons[0].differences if d.level is Level.ATTACHMENT)
+    only_said = samples.report(replace(report.comparisons[0], differences=said))
+    assert escape_markdown(where) in render_markdown(only_said)
+    out = io.StringIO()
+    print_report(only_said, out, width=140)
+    assert re.search(r"LAYERS +DOCUMENTS +SIZE A", out.getvalue())
+    assert re.search(r"freebsd-static.* 3 equal +2 of 2 differ ", out.getvalue())
+    about = "freebsd-static:15.0 > freebsd/amd64"
+    assert f"≠ {about} > {where}  clock-in-content" in out.getvalue()
+    assert "≠ freebsd-dynamic:15.0 > lock artifact  presence" in out.getvalue()

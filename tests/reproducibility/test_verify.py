@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
-import zstandard
 
 from pipeline.oci.platform import Platform
-from reproducibility import verify_build, verify_child
 from reproducibility.causes import Cause
-from reproducibility.verify_build import BuildError
-from reproducibility.verify_claim import Sources
+from reproducibility.verify_claim import Sources, parse_claim
 from reproducibility.verify_result import Delivery, Outcome, Signed, Verdict
 from reproducibility.verify_sources import Substitutes
 from tests.attest.signers import TestSigner
 from tests.built_images import Workshop
-from tests.reproducibility.publication import ROOT, STATIC, Parts, Publication
+from tests.reproducibility.publication import (
+    STATIC,
+    Parts,
+    Publication,
+    build_in_process,
+    flip,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from reproducibility.verify_result import Verification
@@ -38,18 +40,8 @@ def workshop(tmp_path_factory: pytest.TempPathFactory) -> Workshop:
 
 
 @pytest.fixture(autouse=True)
-def in_process(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Read and build here: processes of their own are for the slow tests."""
-
-    def run(mode: str, site: Path, *, timeout: float) -> None:
-        del timeout
-        (site / "home").mkdir(exist_ok=True)
-        (site / "tmp").mkdir(exist_ok=True)
-        error, hint = verify_child.run(mode, site)
-        if error:
-            raise BuildError(error, hint=hint)
-
-    monkeypatch.setattr(verify_build, "_run", run)
+def in_process(monkeypatch: pytest.MonkeyPatch, workshop: Workshop) -> None:
+    build_in_process(monkeypatch, workshop.store)
 
 
 @pytest.fixture
@@ -121,7 +113,7 @@ def test_parents_are_rebuilt_and_nothing_else(theirs: Publication) -> None:
     assert v.verdict is Verdict.REPRODUCED
     site = theirs.path / "work/build-0"
     order = json.loads((site / "order.json").read_bytes())
-    assert order == {"images": ["15.0:amd64:dynamic"], "index": False}
+    assert order == {"images": ["15.0:amd64:dynamic"], "index": False, "limit": 8 << 30}
 
 
 def test_an_index_can_be_rebuilt_from_the_lock_of_a_platform(theirs: Publication) -> None:
@@ -134,7 +126,7 @@ def test_a_gzip_image_is_reproduced_as_well(workshop: Workshop, tmp_path: Path) 
     text = workshop.raw_declaration.replace(
         b"format = 1\n", b'format = 1\ncompression = { algorithm = "gzip" }\n', 1
     )
-    declaration = verify_child.parse_claim(
+    declaration = parse_claim(
         Sources(origin="", declaration=text, lock=workshop.raw_lock, target=None, artifact=None)
     ).declaration
     theirs = Publication(tmp_path, replace(workshop, declaration=declaration, raw_declaration=text))
@@ -180,6 +172,32 @@ def test_a_store_that_is_kept_gives_archives_and_nothing_else(theirs: Publicatio
     assert theirs.verify(name, archives=kept).verification.verdict is Verdict.REPRODUCED
 
 
+def test_nothing_that_a_declaration_names_is_run_read_or_written(
+    theirs: Publication, tmp_path: Path
+) -> None:
+    """Commands, keys and places are those of whoever wrote it; they change no byte of an image."""
+    mark = tmp_path / "owned"
+    text = theirs.workshop.raw_declaration.replace(
+        b'fingerprints = "fixtures/miniature/keys/pkgbase"', b'fingerprints = "/nonexistent"'
+    ).replace(b"format = 1\n", b'format = 1\noutput = "owned"\n', 1)
+    assert text.count(b"/nonexistent") == 1
+    text += f"""
+[signing]
+key = "/etc/shadow"
+password_command = ["touch", "{mark}"]
+command = ["touch", "{mark}"]
+public_key = "/nonexistent"
+
+[registry]
+ca_file = "/nonexistent"
+prefix = "127.0.0.1:1/x"
+""".encode()
+    name = theirs.image()
+    theirs.lock(name, declaration=text)
+    assert theirs.verify(name).verification.verdict is Verdict.REPRODUCED
+    assert not list(tmp_path.rglob("owned"))
+
+
 def test_without_reading_what_is_served(theirs: Publication) -> None:
     name = theirs.image()
     theirs.lock(name)
@@ -188,22 +206,6 @@ def test_without_reading_what_is_served(theirs: Publication) -> None:
 
 
 # ---------------------------------------------------------------- different
-
-
-def flip(path: bytes) -> Callable[[Parts], None]:
-    """Return a change of one byte in a file of an image."""
-
-    def change(parts: Parts) -> None:
-        for i, tar in enumerate(parts.layers):
-            position = tar.find(path + b"\0")
-            if position >= 0:
-                assert position % 512 == 0
-                at = position + 512
-                parts.layers[i] = tar[:at] + bytes([tar[at] ^ 1]) + tar[at + 1 :]
-                return
-        raise AssertionError(path)
-
-    return change
 
 
 def test_an_altered_layer_is_found_and_explained(theirs: Publication) -> None:
@@ -215,7 +217,6 @@ def test_an_altered_layer_is_found_and_explained(theirs: Publication) -> None:
     assert v.comparison is not None
     found = {(d.place.path, d.package) for d in v.comparison.differences}
     assert ("usr/share/zoneinfo/zone.tab", "FreeBSD-zoneinfo") in found
-    assert v.attested == v.parts
     assert not v.parts[0].is_same
 
 
@@ -246,8 +247,10 @@ def test_only_the_platform_that_differs_is_attested_as_different(theirs: Publica
     )
     theirs.images.publish("mixed:1", descriptor, [theirs.store.put(raw)])
     theirs.names["mixed:1"] = descriptor
+    own = theirs.workshop
     theirs.lock("mixed:1", "15.0:static")
-    v = theirs.verify("mixed:1").verification
+    theirs.vouch("mixed:1", PUBLISHER, own.raw_declaration, own.raw_lock)
+    v = theirs.verify("mixed:1", keys=(PUBLISHER.public_key,)).verification
     assert v.verdict is Verdict.DIFFERENT
     assert [p.label for p in v.attested] == ["index", "freebsd/arm64"]
 
@@ -259,6 +262,25 @@ def test_the_lock_of_another_image_makes_another_image(theirs: Publication) -> N
     assert v.verdict is Verdict.DIFFERENT
     warnings = v.attempts[0].warnings
     assert any("'FreeBSD dynamic', the image says 'FreeBSD static'" in w for w in warnings)
+    assert v.attested == ()
+    assert "anybody can attach a lock" in v.why_not_attested
+
+
+def test_a_failure_is_the_images_only_if_the_publisher_stands_by_the_lock(
+    theirs: Publication,
+) -> None:
+    """Whoever can attach a lock shall not have an image of somebody else called a failure."""
+    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
+    theirs.lock(name)
+    keys = (PUBLISHER.public_key,)
+    v = theirs.verify(name, keys=keys).verification
+    assert v.verdict is Verdict.DIFFERENT
+    assert v.attested == ()
+    assert "the publisher has not signed that this is its lock" in v.why_not_attested
+    theirs.vouch(name, PUBLISHER, theirs.workshop.raw_declaration, theirs.workshop.raw_lock)
+    shutil.rmtree(theirs.path / "work")
+    v = theirs.verify(name, keys=keys).verification
+    assert (v.verdict, v.attested) == (Verdict.DIFFERENT, v.parts)
 
 
 def test_a_name_that_leads_to_another_image_is_said(theirs: Publication) -> None:
@@ -321,130 +343,3 @@ def test_a_signed_provenance_says_which_lock_to_try_first(theirs: Publication) -
     v = theirs.verify(name, tries=1, keys=(STRANGER.public_key,)).verification
     assert [o for o, _ in outcomes(v)] == [Outcome.DIFFERENT, *[Outcome.NOT_TRIED] * 3]
     assert v.verdict is Verdict.UNKNOWN, "one that was not tried may be the true one"
-
-
-# ---------------------------------------------------------------- could not tell
-
-
-def test_without_a_lock_nobody_can_tell(theirs: Publication) -> None:
-    v = theirs.verify(theirs.image()).verification
-    assert (v.verdict, v.attempts, v.attested) == (Verdict.UNKNOWN, (), ())
-    assert [p.built for p in v.parts] == [""]
-
-
-def test_packages_that_are_gone_are_named(theirs: Publication, tmp_path: Path) -> None:
-    name = theirs.image()
-    theirs.lock(name)
-    mirror = tmp_path / "mirror"
-    shutil.copytree(ROOT / "fixtures/miniature/repositories", mirror)
-    for path in (*mirror.rglob("FreeBSD-zoneinfo*"), *mirror.rglob("FreeBSD-caroot*")):
-        path.unlink()
-    urls = {"FreeBSD-base": f"{mirror}/${{ABI}}/base_release_${{VERSION_MINOR}}"}
-    v = theirs.verify(name, substitutes=Substitutes(urls=urls, root=None)).verification
-    assert v.verdict is Verdict.UNKNOWN
-    ((outcome, reason),) = outcomes(v)
-    assert outcome is Outcome.NOT_TRIED
-    assert reason.startswith("gone from the repository: FreeBSD-caroot-15.0")
-    assert "FreeBSD-zoneinfo-" in reason
-    assert "--repository FreeBSD-base=URL" in v.attempts[0].hint
-
-
-def test_a_repository_that_serves_other_bytes_is_not_believed(
-    theirs: Publication, tmp_path: Path
-) -> None:
-    name = theirs.image()
-    theirs.lock(name)
-    mirror = tmp_path / "mirror"
-    shutil.copytree(ROOT / "fixtures/miniature/repositories", mirror)
-    for path in mirror.rglob("FreeBSD-zoneinfo*"):
-        path.write_bytes(path.read_bytes()[:-1] + b"x")
-    urls = {"FreeBSD-base": f"{mirror}/${{ABI}}/base_release_${{VERSION_MINOR}}"}
-    v = theirs.verify(name, substitutes=Substitutes(urls=urls, root=None)).verification
-    assert v.verdict is Verdict.UNKNOWN
-    assert "another file under the same name: FreeBSD-zoneinfo-" in v.attempts[0].reason
-
-
-@pytest.mark.parametrize("where", ["artifact", "declaration", "lock"])
-def test_another_format_wants_another_version(theirs: Publication, where: str) -> None:
-    name = theirs.image()
-    own = theirs.workshop
-    changes: dict[str, Any] = {
-        "artifact": {"number": 2},
-        "declaration": {
-            "declaration": own.raw_declaration.replace(b"format = 1", b"format = 2\nnew = 1", 1)
-        },
-        "lock": {"lock": own.raw_lock.replace(b'"format": 1', b'"format": 2', 1)},
-    }[where]
-    theirs.lock(name, **changes)
-    v = theirs.verify(name).verification
-    assert v.verdict is Verdict.UNKNOWN
-    ((outcome, reason),) = outcomes(v)
-    assert outcome is Outcome.NOT_TRIED
-    assert "is of output format 2, this version writes format 1" in reason
-    assert v.attempts[0].hint == "verify with a version of pkgbase-oci that writes format 2"
-
-
-def test_a_future_lock_beside_a_lie_leaves_it_open(theirs: Publication) -> None:
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
-    theirs.lock(name)
-    theirs.lock(name, number=2)
-    v = theirs.verify(name).verification
-    assert [o for o, _ in outcomes(v)] == [Outcome.DIFFERENT, Outcome.NOT_TRIED]
-    assert v.verdict is Verdict.UNKNOWN
-
-
-def test_nonsense_beside_a_lie_does_not_save_it(theirs: Publication) -> None:
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
-    theirs.lock(name)
-    theirs.lock(name, declaration=b"nonsense")
-    v = theirs.verify(name).verification
-    assert [o for o, _ in outcomes(v)] == [Outcome.DIFFERENT, Outcome.REFUSED]
-    assert v.verdict is Verdict.DIFFERENT
-
-
-def test_more_than_is_allowed_is_not_fetched(theirs: Publication) -> None:
-    name = theirs.altered(theirs.image(), flip(b"usr/share/zoneinfo/zone.tab"))
-    theirs.lock(name)
-    v = theirs.verify(name, limit=1000).verification
-    assert v.verdict is Verdict.UNKNOWN
-    assert "longer than the limit of 1000 bytes" in v.attempts[0].reason
-    assert "--limit" in v.attempts[0].hint
-
-
-def test_with_another_encoder_only_content_is_judged(
-    theirs: Publication, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Equal when decompressed: then it is this machine that cannot tell."""
-
-    monkeypatch.setattr("reproducibility.verify.encoder_warning", lambda _: "got zstd 9.9.9")
-    name = theirs.image()
-    theirs.lock(name)
-    v = theirs.verify(name).verification
-    assert (v.verdict, v.encoder) == (Verdict.REPRODUCED, "got zstd 9.9.9"), "digests are digests"
-    by_level = _recompressed(theirs, name)
-    theirs.lock(by_level)
-    v = theirs.verify(by_level).verification
-    assert v.verdict is Verdict.UNKNOWN
-    assert v.is_compressor_only
-    changed = theirs.altered(name, flip(b"usr/share/zoneinfo/zone.tab"), name="changed:1")
-    theirs.lock(changed)
-    assert theirs.verify(changed).verification.verdict is Verdict.DIFFERENT
-
-
-def _recompressed(theirs: Publication, name: str) -> str:
-    """Publish an image whose first layer is compressed in another way."""
-    manifest = json.loads(theirs.store.read(theirs.names[name].digest))
-    first = manifest["layers"][0]
-    tar = zstandard.ZstdDecompressor().decompress(theirs._read(first), 1 << 24)
-    data = zstandard.ZstdCompressor(level=1).compress(tar)
-    blob = theirs.store.put(data)
-    assert str(blob.digest) != first["digest"]
-    manifest["layers"][0] = {**first, "digest": str(blob.digest), "size": blob.size}
-    raw = json.dumps(manifest, sort_keys=True, separators=(",", ":")).encode()
-    described = theirs.store.put(raw)
-    descriptor = replace(theirs.names[name], digest=described.digest, size=described.size)
-    others = [theirs.names[name]]
-    blobs = [blob, described, *(replace(described, digest=d.digest, size=d.size) for d in others)]
-    theirs.images.publish("recompressed:1", descriptor, blobs)
-    theirs.names["recompressed:1"] = descriptor
-    return "recompressed:1"

@@ -27,6 +27,7 @@ from reproducibility.verify_result import (
 from reproducibility.verify_text import print_verification, verification_lines
 from tests.elsewhere import ROOT
 from tests.reproducibility.layouts import file, make_layout, make_tar
+from tests.reproducibility.structure import bare, structure
 
 A, B, C = (f"sha256:{digit * 64}" for digit in "abc")
 SAME = (Part(label="index", digest=A, built=A), Part(label="freebsd/amd64", digest=B, built=B))
@@ -45,7 +46,8 @@ def attempt(outcome: Outcome, **changes: Any) -> Attempt:
             declaration=A,
             lock=B,
             goal="freebsd-static:15.0",
-            signed=Signed.NO,
+            signed=Signed.NOT_ASKED,
+            is_likely=True,
             outcome=outcome,
             reason="" if built else "for a reason",
             hint="",
@@ -69,6 +71,7 @@ def verification(*attempts: Attempt, **changes: Any) -> Verification:
             parts=next((a.parts for a in attempts if a.parts), SAME),
             signatures=UNSIGNED,
             attempts=attempts,
+            origins=(),
             blobs=SERVED,
             comparison=None,
             encoder="",
@@ -85,6 +88,8 @@ def served(delivery: Delivery) -> Blobs:
 
 
 YES, NO, LATER, NONSENSE = map(attempt, Outcome)
+FAIL = attempt(Outcome.DIFFERENT, signed=Signed.YES)
+WHAT = "freebsd-static:15.0, 2 packages of pkg.example.org, 1.5 s"
 
 
 @pytest.mark.parametrize(
@@ -95,8 +100,9 @@ YES, NO, LATER, NONSENSE = map(attempt, Outcome)
         ((YES, NO, LATER, NONSENSE), Delivery.CHECKED, "reproduced", ["index", "freebsd/amd64"]),
         ((YES,), Delivery.DAMAGED, "different", []),
         ((YES,), Delivery.INCOMPLETE, "could-not-tell", []),
-        ((NO,), Delivery.NOT_CHECKED, "different", ["index"]),
-        ((NO, NONSENSE), Delivery.NOT_CHECKED, "different", ["index"]),
+        ((FAIL,), Delivery.NOT_CHECKED, "different", ["index"]),
+        ((FAIL, NONSENSE), Delivery.NOT_CHECKED, "different", ["index"]),
+        ((NO,), Delivery.NOT_CHECKED, "different", []),
         ((NO, LATER), Delivery.NOT_CHECKED, "could-not-tell", []),
         ((LATER,), Delivery.NOT_CHECKED, "could-not-tell", []),
         ((NONSENSE,), Delivery.NOT_CHECKED, "could-not-tell", []),
@@ -120,6 +126,32 @@ def test_a_signature_that_is_required_decides(signed: Signed) -> None:
     signed_one = replace(signatures, image=Signed.YES)
     assert verification(YES, signatures=signed_one).verdict is Verdict.REPRODUCED
     assert verification(signatures=signed_one).verdict is Verdict.UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("changes", "why"),
+    [
+        ({"signed": Signed.YES}, ""),
+        ({"signed": Signed.YES, "is_likely": False}, ""),
+        ({"signed": Signed.NOT_ASKED}, "anybody can attach a lock: name the publisher's key"),
+        ({"signed": Signed.NO}, "the publisher has not signed that this is its lock"),
+        ({"signed": Signed.NO, "artifact": ""}, ""),
+    ],
+)
+def test_a_failure_is_attested_only_where_the_lock_is_the_images(
+    changes: dict[str, Any], why: str
+) -> None:
+    """Given by the user, or signed by the publisher."""
+    v = verification(replace(NO, **changes))
+    assert v.verdict is Verdict.DIFFERENT
+    assert (why in v.why_not_attested) if why else not v.why_not_attested
+    assert bool(v.attested) is not bool(why)
+
+
+def test_what_is_served_wrongly_is_not_attested() -> None:
+    v = verification(YES, blobs=served(Delivery.DAMAGED))
+    assert "other bytes are served" in v.why_not_attested
+    assert verification(LATER).why_not_attested == "there is no certain result"
 
 
 def test_exit_codes() -> None:
@@ -160,6 +192,22 @@ def test_the_json_form_is_as_its_schema_says(tmp_path: Any, is_different: bool) 
     assert set(document) == set(schema["required"])
 
 
+def test_the_schema_has_every_field_and_no_other() -> None:
+    """Its structure follows from the values; only the words are its own."""
+    schema = json.loads((ROOT / "docs/schemas/verify.schema.json").read_bytes())
+    want = structure(Verification, without=("comparison",))
+    extra = {
+        "format": {},
+        "verdict": structure(Verdict),
+        "exit_code": {"enum": sorted({v.exit_code for v in Verdict})},
+        "report": {"type": ["object", "null"]},
+    }
+    want["properties"] |= extra
+    want["required"] = sorted([*want["required"], *extra])
+    assert bare(schema, schema) == want
+    assert all("description" in d for d in schema["properties"].values() if "$ref" not in d)
+
+
 # ---------------------------------------------------------------- text
 
 
@@ -168,8 +216,9 @@ def test_lines_of_an_image_that_was_reproduced() -> None:
         f"registry.example/x:15.0 is {A} now",
         f"  index          {A}  same",
         f"  freebsd/amd64  {B}  same",
-        "lock abc makes this very image (freebsd-static:15.0, 2 packages of pkg.example.org, 1.5 s)",
+        f"lock abc makes this very image ({WHAT})",
         "signed: by nobody",
+        "packages: those that the lock pins; --fingerprints NAME=DIR asks who has signed them",
         "served: 3 blobs, 1.2 kB, each is what its digest says",
         "asked: registry.example, pkg.example.org",
     )
@@ -193,10 +242,8 @@ def test_lines_of_one_that_was_not() -> None:
         f"  index          {A}  rebuilt: {C}",
         f"  freebsd/amd64  {B}  same",
         "warning: got another",
-        "lock abc makes another image (freebsd-static:15.0, 2 packages of pkg.example.org, 1.5 s,"
-        " named by a signed provenance)",
-        "lock abc could not be tried (freebsd-static:15.0, 2 packages of pkg.example.org, 1.5 s):"
-        " for a reason",
+        f"lock abc makes another image ({WHAT}, named by a signed provenance)",
+        f"lock abc could not be tried ({WHAT}): for a reason",
         "  hint: do that",
         "signed: not by the key that was named (2 signatures): by another key",
         "warning: the lock calls it so",
@@ -211,6 +258,8 @@ def test_lines_of_one_that_was_not() -> None:
         ({"attempts": (), "by_tag": False}, "no lock is attached to it"),
         ({"blobs": served(Delivery.DAMAGED)}, "and other bytes are served for it"),
         ({"blobs": served(Delivery.DAMAGED)}, "  blob x is another"),
+        ({"attempts": (NONSENSE,)}, "no lock that is of use is attached to it"),
+        ({"attempts": (replace(NO, is_likely=False),)}, "this may be the lock of another image"),
         ({"blobs": served(Delivery.INCOMPLETE)}, "not all that belongs to it could be read"),
         (
             {"blobs": Blobs(delivery=Delivery.NOT_CHECKED, count=0, size=0, problems=())},
@@ -221,7 +270,10 @@ def test_lines_of_one_that_was_not() -> None:
         ({"attempts": (YES,) * 7}, "and 2 more locks"),
         ({"notes": tuple("abcdefgh")}, "and 2 more notes"),
         ({"parts": SAME * 10}, "and 8 more platforms"),
-        ({"attempts": (replace(YES, archives=0, hosts=(), milliseconds=0, goal=""),)}, "very image"),
+        (
+            {"attempts": (replace(YES, archives=0, hosts=(), milliseconds=0, goal=""),)},
+            "very image",
+        ),
         ({"registries": (), "attempts": ()}, "asked: nobody, all of it was here"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -73,6 +74,9 @@ def test_a_public_url_is_used_as_it_is_and_its_host_is_said() -> None:
         ("http://[::1]/x", "is at ::1"),
         ("http://[fe80::1]/x", "is at fe80::1"),
         ("http://[::ffff:127.0.0.1]/x", "is at ::ffff:127.0.0.1"),
+        ("http://[64:ff9b::a00:1]/x", "is at 64:ff9b::a00:1"),
+        ("http://[2002:a00:1::]/x", "is at 2002:a00:1::"),
+        ("http://239.1.2.3/x", "is at 239.1.2.3"),
         ("pkg+http://metadata.google.internal/x", "is at metadata.google.internal"),
     ],
 )
@@ -85,9 +89,19 @@ def test_a_lock_does_not_lead_into_this_machine_or_its_network(url: str, message
     assert f"--repository {NAME}=URL" in str(caught.value.hint)
 
 
-@pytest.mark.parametrize("url", ["http://8.8.8.8/x", "pkg+https://pkg.example.org/x"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://8.8.8.8/x",
+        "pkg+https://pkg.example.org/x",
+        "https://[2001:4860:4860::8888]/x",
+        "https://[64:ff9b::808:808]/x",
+        "https://[::ffff:8.8.8.8]/x",
+    ],
+)
 def test_others_may_be_asked(url: str) -> None:
-    assert {a.url for a in find_needs(plan(url), NOTHING).archives} == {url}
+    archives = find_needs(plan(url), NOTHING).archives
+    assert {(a.url, a.is_given) for a in archives} == {(url, False)}
 
 
 def test_a_relative_directory_starts_where_the_user_says_and_stays_there() -> None:
@@ -112,6 +126,7 @@ def test_a_mirror_takes_the_place_of_whatever_the_lock_says() -> None:
         "http://127.0.0.1:8080/FreeBSD:14:aarch64/r_3",
     }
     assert needs.hosts == ("127.0.0.1:8080",)
+    assert all(a.is_given for a in needs.archives)
 
 
 @pytest.mark.parametrize(
@@ -125,14 +140,23 @@ def test_a_mirror_may_be_a_directory(text: str, url: str) -> None:
 
 def test_a_mirror_for_nobody_is_an_error() -> None:
     given = parse_substitutes(("FreeBSD-bass=https://x.example",), root=None)
-    with pytest.raises(ConfigurationError, match="no repository is called 'FreeBSD-bass'"):
+    with pytest.raises(ConfigurationError, match="no repository is called 'FreeBSD-bass'") as e:
         find_needs(plan(), given)
-    given = parse_substitutes((f"{NAME}=https://x.example/${{HOME}}",), root=None)
-    with pytest.raises(ConfigurationError, match="HOME"):
-        find_needs(plan(), given)
+    assert e.value.hint == "--repository NAME=URL, of FreeBSD-base"
 
 
-@pytest.mark.parametrize("text", ["", "=", "a=", "=b", "a"])
-def test_what_is_no_pair_is_refused(text: str) -> None:
-    with pytest.raises(ConfigurationError, match="want NAME=URL"):
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "want NAME=URL"),
+        ("=", "want NAME=URL"),
+        ("a=", "want NAME=URL"),
+        ("=b", "want NAME=URL"),
+        ("a", "want NAME=URL"),
+        ("a=https://x.example/${HOME}", "got '${HOME}' in a URL"),
+        ("a=gopher://x.example/", "want http, https, file or a directory"),
+    ],
+)
+def test_what_is_no_pair_is_refused_before_any_work(text: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=re.escape(message)):
         parse_substitutes((text,), root=None)

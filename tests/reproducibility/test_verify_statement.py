@@ -110,9 +110,9 @@ def test_what_others_may_add_is_passed_over() -> None:
         ({"timeVerified": "yesterday"}, "timeVerified"),
         ({"timeVerified": "2023-11-14T22:13:20"}, "timeVerified"),
         ({"verificationResult": "MAYBE"}, "got 'MAYBE'"),
-        ({"verifiedLevels": ["SLSA_BUILD_LEVEL_3"]}, "with levels SLSA_BUILD_LEVEL_3"),
-        ({"verificationResult": "FAILED"}, f"got 'FAILED' with levels {LEVEL}"),
-        ({"verifiedLevels": ["FAILED"]}, "got 'PASSED' with levels FAILED"),
+        ({"verifiedLevels": ["SLSA_BUILD_LEVEL_3"]}, "with levels 'SLSA_BUILD_LEVEL_3'"),
+        ({"verificationResult": "FAILED"}, f"got 'FAILED' with levels '{LEVEL}'"),
+        ({"verifiedLevels": ["FAILED"]}, "got 'PASSED' with levels 'FAILED'"),
         ({"verifiedLevels": []}, "got 'PASSED'"),
         ({"inputAttestations": [{"digest": {}}]}, "sha256: missing"),
     ],
@@ -125,13 +125,13 @@ def test_what_is_no_rebuild_attestation_is_refused(changes: dict[str, Any], mess
 
 
 def test_a_statement_of_another_type_is_refused() -> None:
-    with pytest.raises(FormatError, match="a statement of type x"):
+    with pytest.raises(FormatError, match="a statement of type 'x'"):
         parse_rebuild(replace(statement(), predicate_type="x"))
 
 
 @pytest.mark.parametrize("is_passed", [True, False])
 def test_others_verify_it(tmp_path: Any, is_passed: bool) -> None:
-    """securesystemslib checks the envelope, sigstore's own model reads the bundle."""
+    """The envelope is checked by securesystemslib, the bundle read by sigstore's own model."""
     signer = TestSigner()
     payload = statement(is_passed=is_passed).to_bytes()
     bundle = Signatures(signer, store=Store(tmp_path)).bundle(payload)
@@ -156,8 +156,10 @@ def test_others_verify_it(tmp_path: Any, is_passed: bool) -> None:
         (
             "ghcr.io/freebsd/freebsd-static:15.0",
             "",
-            "pkg:oci/freebsd-static@sha256%3A{hex}"
-            "?repository_url=ghcr.io/freebsd/freebsd-static&tag=15.0",
+            (
+                "pkg:oci/freebsd-static@sha256%3A{hex}"
+                "?repository_url=ghcr.io/freebsd/freebsd-static&tag=15.0"
+            ),
         ),
         ("127.0.0.1:5000/x", "", "pkg:oci/x@sha256%3A{hex}?repository_url=127.0.0.1%3A5000/x"),
         (None, "freebsd-static:15.0", "pkg:oci/freebsd-static@sha256%3A{hex}"),

@@ -115,5 +115,25 @@ FAULTS: Final = (
         (Cause.HASH_ORDER, Cause.ORDER),
         ("hash-seed",),
     ),
+    Fault("sbom-created", "writes the time of day into an SBOM", (Cause.CLOCK,), ("clock",)),
+    Fault(
+        "sbom-order",
+        "lists components of an SBOM in the order of a hash table",
+        (Cause.HASH_ORDER, Cause.ORDER),
+        ("hash-seed",),
+    ),
+    Fault(
+        "provenance-path",
+        "writes the working directory into provenance",
+        (Cause.PATH,),
+        ("build-path",),
+    ),
+    Fault(
+        "provenance-host",
+        "writes the name of the machine into provenance",
+        (Cause.IDENTITY,),
+        ("host-name",),
+    ),
+    Fault("lock-created", "writes today into a lock's manifest", (Cause.CLOCK,), ("clock",)),
 )
 """In the order of the table in docs/audit-faults.md."""

@@ -36,6 +36,7 @@ files = [{{ path = "/fault/{name}", text = "no fault\\n" }}{more}]
 _MORE: Final = {
     "zstd-level": f', {{ path = "/data", text = "{DATA}" }}',
     "tar-order": "".join(f', {{ path = "/{c}", text = "" }}' for c in "bdacfe"),
+    "sbom-order": "".join(f', {{ path = "/{c}", text = "" }}' for c in "bdacfe"),
 }
 """Files that a fault needs besides the one that every image has."""
 

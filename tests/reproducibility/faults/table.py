@@ -30,9 +30,10 @@ PREFIX: Final = "freebsd-fault-"
 _HEAD: Final = """\
 # Planted faults
 
-What `doit audit` says about deliberate faults. Each is planted into an image of its own by a test
-(`tests/reproducibility/faults`), from outside: the product has no switch for it. All of them are
-built and audited together; then the audit names a cause and the variations to blame.
+What `doit audit` says about deliberate faults. Each is planted into an image of its own, or into
+what is said of it, by a test (`tests/reproducibility/faults`), from outside: the product has no
+switch for it. All of them are built and audited together; then the audit names a cause and the
+variations to blame.
 
 This table is made from a test run, `python -m tests.reproducibility.faults.table`, and a test
 checks that it is current.

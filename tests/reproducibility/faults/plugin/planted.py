@@ -24,6 +24,7 @@ from planted_bytes import (
     presence,
 )
 from planted_contents import COMPOSED, CONTENTS
+from planted_said import CYCLONEDX, DEFINITIONS, LOCKS, SPDX
 
 PREFIX = "fault-"
 
@@ -39,13 +40,17 @@ def fault_in(entries) -> str:
 
 def install() -> None:
     """Change the pipeline, in this process."""
+    from pipeline.attest import provenance, sbom_cyclonedx, sbom_spdx
     from pipeline.formats import compression
     from pipeline.oci import image, layer
     from pipeline.rootfs import compose
+    from pipeline.stages import provenance as provenance_stage
 
     _install_compose(compose)
     _install_layer(layer, compression)
     _install_image(image)
+    _install_sbom(sbom_spdx, sbom_cyclonedx)
+    _install_provenance(provenance, provenance_stage)
 
 
 def _install_compose(compose) -> None:
@@ -67,7 +72,8 @@ def _install_compose(compose) -> None:
             replace(each, entries=tuple(_entries(each.entries, fault)))
             for each in composition.layers
         )
-        return replace(composition, layers=layers)
+        tree = tuple(_entries(composition.tree, fault))
+        return replace(composition, layers=layers, tree=tree)
 
     compose.compose, compose.build_localdb = faulty, faulty_database
 
@@ -130,6 +136,36 @@ def _install_image(image) -> None:
     image.ImageConfig.to_bytes = to_bytes
 
 
+def _install_sbom(spdx, cyclonedx) -> None:
+    def faulty(write, changes):
+        def writing(sbom):
+            change = changes.get(fault_of(sbom.name.removeprefix("freebsd-")))
+            return write(sbom) if change is None else change(write(sbom))
+
+        return writing
+
+    spdx.to_spdx = faulty(spdx.to_spdx, SPDX)
+    cyclonedx.to_cyclonedx = faulty(cyclonedx.to_cyclonedx, CYCLONEDX)
+
+
+def _install_provenance(provenance, stage) -> None:
+    original, put = provenance.Definition.to_dict, stage.put_artifact
+
+    def to_dict(definition):
+        d = original(definition)
+        change = DEFINITIONS.get(fault_of(definition.external["target"]["image"]))
+        if change is not None:
+            change(d)
+        return d
+
+    def put_artifact(target, what, contents, *, annotations, **others):
+        name = target.name.removeprefix("freebsd-").partition(":")[0]
+        annotations = LOCKS.get(fault_of(name), dict)(annotations)
+        return put(target, what, contents, annotations=annotations, **others)
+
+    provenance.Definition.to_dict, stage.put_artifact = to_dict, put_artifact
+
+
 FAULTS = (
     *CONTENTS,
     *ENTRIES,
@@ -140,5 +176,9 @@ FAULTS = (
     "zstd-level",
     *COMPRESSORS,
     *CONFIGS,
+    *SPDX,
+    *CYCLONEDX,
+    *DEFINITIONS,
+    *LOCKS,
 )
 """Every fault there is."""
