@@ -238,9 +238,7 @@ def test_layers_agree_with_their_specs(built: Project) -> None:
         document = json.loads(memo.read_bytes())
         blob = built.path / "build/store/blobs/sha256"
         hexadecimal = document["inputs"]["spec"].removeprefix("sha256:")
-        specs.append(
-            [e.path for e in mtree.parse_spec((blob / hexadecimal).read_bytes())]
-        )
+        specs.append([e.path for e in mtree.parse_spec((blob / hexadecimal).read_bytes())])
     for path in layer_paths(built.output, "freebsd-runtime:15.0-amd64"):
         names = [m.name.rstrip("/") for m, _ in members(path)]
         assert names == sorted(names, key=lambda n: n.encode("utf-8", "surrogateescape"))
