@@ -119,11 +119,12 @@ def _words(text: str) -> list[str]:
 
 
 def _only_prints(tokens: Sequence[Token]) -> bool:
-    """Say whether a script has nothing but `print("…")` and `pkg.print_msg("…")`."""
+    """Say whether a script has only `print("…")`, `pkg.print_msg("…")`, at its end `return 0`."""
     rest = list(tokens)
     while rest:
         length = next((len(p) for p in _PRINTS if _match(p, rest[: len(p)]) is not None), 0)
-        if not length:
+        is_return = bool(rest) and rest[0].value == "return"
+        if not length or (is_return and length < len(rest)):
             return False
         del rest[:length]
     return True
@@ -198,7 +199,7 @@ def _prefixed(name: str, prefix: str) -> str:
 
 _WORD_RE: Final = re.compile(
     "and|break|do|else|elseif|end|false|for|function|goto|if|in|local|nil|not|or|repeat|return"
-    "|then|true|until|while|arg|assert|io|pkg|pkg_metalog|print|string|table"
+    "|then|true|until|while|_ENV|_G|arg|assert|io|pkg|pkg_metalog|print|string|table"
 )
 """Names that mean something; no variable is called so."""
 

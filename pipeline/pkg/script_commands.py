@@ -9,6 +9,7 @@ Keywords of FreeBSD ports, release/packages of freebsd-src.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ScriptError
@@ -71,6 +72,8 @@ _PLACES: Final[Mapping[str, tuple[str, ...]]] = {
 }
 """Where FreeBSD has each program that may be called by its path."""
 
+_FORMAT_RE: Final = re.compile(r"(?:[^%\\]|%[%s]|\\[\\abefnrtv])*")
+
 
 def program_name(text: str) -> str:
     """Return the name of a program that is called by name or by path (rule 1)."""
@@ -105,6 +108,14 @@ def run_command(name: str, arguments: Sequence[str], destination: str | None) ->
 
 
 def _nothing(_arguments: Sequence[str]) -> Outcome:
+    return Outcome()
+
+
+def _printf(arguments: Sequence[str]) -> Outcome:
+    """Only formats that no argument can make fail."""
+    form = arguments[0] if arguments else "-"
+    if form.startswith("-") or not _FORMAT_RE.fullmatch(form):
+        raise ScriptError(f"got format {form[:80]!a}, want text, %s and %%")
     return Outcome()
 
 
@@ -276,7 +287,7 @@ _COMMANDS: Final[Mapping[str, Callable[[Sequence[str]], Outcome]]] = {
     "install": _install,
     "kldxref": _kldxref,
     "ldconfig": _ldconfig,
-    "printf": _nothing,
+    "printf": _printf,
     "pw": run_pw,
     "pwd_mkdb": _pwd_mkdb,
     "service": _service,

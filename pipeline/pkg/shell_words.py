@@ -9,7 +9,7 @@ Parameter Expansion. Nothing is evaluated here.
 3. Expansions are `$name`, `${name}`, `$1` to `$9`, `$#`, `$?`, and of the operators
    `${name%pattern}`, `${name:-word}`, `${name:+word}`.
 4. Refused, with the line: command substitution, backticks, arithmetic, other expansions and
-   operators, here-documents, `&` (background), a tilde in front of a word, an open quote.
+   operators, here-documents, `&` (background), a tilde without quotes, an open quote.
 """
 
 from __future__ import annotations
@@ -202,8 +202,6 @@ class _Scanner:
 
     def _word(self) -> Word:
         line, start = self._line, self._at
-        if self._peek() == "~":
-            raise self._error("a tilde")
         parts: list[Part] = []
         while self._peek() and self._peek() not in _ENDS_WORD:
             parts += self._part(quoted=False)
@@ -229,6 +227,8 @@ class _Scanner:
             return [self._single_quoted()]
         if not character.isascii():
             raise self._error(f"character {character!a} outside quotes")
+        if character == "~":  # also behind `=`, `:` and `${x:-`, where it means a home as well
+            raise self._error("a tilde")
         return [Literal(self._take(), quoted=False)]
 
     def _backslash(self, *, quoted: bool) -> Literal:

@@ -154,6 +154,8 @@ def test_script_that_only_prints_does_nothing(text: str) -> None:
         ("sample_file = pkg", "target_file = pkg"),
         ("sample_file", "pkg"),
         ("sample_file", "if"),
+        ("sample_file", "_ENV"),
+        ("sample_file", "_G"),
     ],
     ids=lambda change: change[1],
 )
@@ -210,6 +212,8 @@ def test_one_more_statement_is_refused(name: str, more: str) -> None:
         'print "a"',
         "return 1",
         "return",
+        'return 0 print("a")',
+        "return 0 return 0",
         'pkg.print_msg("a"',
         'os.exit(0) print("a")',
     ],

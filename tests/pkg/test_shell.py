@@ -94,6 +94,8 @@ def outlines(text: str) -> list[object]:
             ),
         ),
         ("a#b", (Literal("a#b", quoted=False),)),
+        ("'~'", (Literal("~", quoted=True),)),
+        ("\\~", (Literal("~", quoted=True),)),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )  # fmt: skip
@@ -147,6 +149,9 @@ def test_operators_take_the_longest() -> None:
         ('echo $"a"', 'expansion $"'),
         ("echo $a\\\nb", "a name over two lines"),
         ("echo ~root", "a tilde"),
+        ("a=~", "a tilde"),
+        ("a=b:~", "a tilde"),
+        ("echo ${a:-~}", "a tilde"),
         ("echo 'a", "a quote without an end"),
         ('echo "a', "a quote without an end"),
         ('echo "a\\', "a backslash at the end"),
