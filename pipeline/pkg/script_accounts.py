@@ -7,6 +7,7 @@ pw(8) has nothing to choose. `-R` names the root directory, or is absent.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ScriptError
@@ -102,8 +103,14 @@ _PW_WANTS: Final[Mapping[str, str]] = {
 """Options without which pw(8) would choose something by itself."""
 
 
-def is_member(show: Status, arguments: Sequence[str], *, is_quiet: bool) -> Question:
+_PLAIN_RE: Final = re.compile("[A-Za-z0-9_-]+")
+
+
+def is_member(show: Status, arguments: Sequence[str], *, is_quiet: bool) -> Status:
     """Say what `pw groupshow GROUP | grep -qw USER` asks.
+
+    grep looks at the whole line, which begins with the group's name: it finds a user who is called
+    like the group, member or not.
 
     Args:
         show: the status of the first command.
@@ -117,4 +124,8 @@ def is_member(show: Status, arguments: Sequence[str], *, is_quiet: bool) -> Ques
     if not quiet or not show.holds:
         raise ScriptError("unknown pipeline")
     (user,) = read_operands(operands, 1)
-    return Question(Query.MEMBER, (*show.subject, check_account(user)), holds=True)
+    if not _PLAIN_RE.fullmatch(check_account(user)):
+        raise ScriptError(f"got account {user!a}, which is a regular expression to grep")
+    if re.search(rf"(?<![A-Za-z0-9_]){user}(?![A-Za-z0-9_])", show.subject[0]):
+        return True
+    return Question(Query.MEMBER, (*show.subject, user), holds=True)

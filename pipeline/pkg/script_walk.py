@@ -318,6 +318,8 @@ class _Walker:
         return result
 
     def _emit(self, effect: Effect) -> None:
+        if self._is_dead:
+            return
         wanted = _wanted(effect)
         if isinstance(effect, CertctlRehash) and self._guards == (_CERTCTL,):
             wanted = _CERTCTL

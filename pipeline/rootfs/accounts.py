@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 _ID_MAX: Final = 2**32 - 2
+_MAX_DIGITS: Final = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,7 +41,7 @@ ROOT_ONLY: Final = Accounts(users={"root": 0}, groups={"wheel": 0})
 def _ids(data: bytes, what: str) -> dict[str, int]:
     """Read name and third field of each line; the first of a name wins, as in getpwnam(3)."""
     result: dict[str, int] = {}
-    for number, line in enumerate(data.decode("utf-8", "surrogateescape").splitlines(), 1):
+    for number, line in enumerate(data.decode("utf-8", "surrogateescape").split("\n"), 1):
         if not line.strip() or line.lstrip().startswith("#") or line[:1] in "+-":
             continue
         fields = line.split(":")
@@ -48,9 +49,9 @@ def _ids(data: bytes, what: str) -> dict[str, int]:
             raise FormatError(
                 f"got {line[:60]!r}, want name:*:id:…", context=f"{what}, line {number}"
             )
-        if int(fields[2]) > _ID_MAX:
+        if len(fields[2]) > _MAX_DIGITS or int(fields[2]) > _ID_MAX:
             raise FormatError(
-                f"got id {fields[2]}, want at most {_ID_MAX}", context=f"{what}, line {number}"
+                f"got id {fields[2][:60]}, want at most {_ID_MAX}", context=f"{what}, line {number}"
             )
         result.setdefault(fields[0], int(fields[2]))
     return result

@@ -10,8 +10,9 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from pipeline.errors import ConflictError, ScriptError
 from pipeline.formats.mtree import Entry, Kind
-from pipeline.pkg.effects import AddGroup, AddUser
+from pipeline.pkg.effects import AddGroup, AddMember, AddUser
 from pipeline.pkg.localdb import build_localdb
 from pipeline.rootfs.accounts import ROOT_ONLY, Accounts, parse_accounts
 from pipeline.rootfs.state import (
@@ -20,6 +21,7 @@ from pipeline.rootfs.state import (
     AccountFiles,
     Base,
     StateWriter,
+    account_names,
     add_accounts,
     apply_databases,
     apply_file_effects,
@@ -142,7 +144,8 @@ def compose(parts: ImageParts, stored: Callable[[Entry], bytes]) -> Composition:
     """
     # (1) accounts, because ownership needs them
     before = _account_files(parts, stored)
-    after = before and add_accounts(before, _account_effects(parts))
+    after = _with_accounts(before, parts)
+    _check_kept(parts, after, stored)
     accounts = _accounts(parts, after)
     # (2) directories, packages, picks
     composer = Composer(
@@ -201,6 +204,41 @@ def _account_files(parts: ImageParts, stored: Callable[[Entry], bytes]) -> Accou
     return None if master is None or group is None else AccountFiles(master, group)
 
 
+def _with_accounts(files: AccountFiles | None, parts: ImageParts) -> AccountFiles | None:
+    """Add what the declaration and the scripts add; scripts need files to add it to."""
+    if files is not None:
+        return add_accounts(files, _account_effects(parts))
+    for part in parts.packages:
+        for effect in part.effects:
+            if isinstance(effect, AddGroup | AddUser | AddMember):
+                raise ScriptError(
+                    f"{effect.describe()} (package {part.manifest.name_version}):"
+                    f" image {parts.name} has no /{MASTER_PASSWD} or no /{GROUP}",
+                    hint="take them from a package with `files`",
+                )
+    return None
+
+
+def _check_kept(
+    parts: ImageParts, files: AccountFiles | None, stored: Callable[[Entry], bytes]
+) -> None:
+    """Refuse a file that takes the place of the parent's and has lost accounts of it."""
+    if files is None:
+        return
+    for path, after in ((MASTER_PASSWD, files.master_passwd), (GROUP, files.group)):
+        entry = next((e for e in parts.parent if e.path == path and e.kind is Kind.FILE), None)
+        if entry is None:
+            continue
+        kept = account_names(after)
+        lost = [name for name in account_names(stored(entry)) if name not in kept]
+        if lost:
+            raise ConflictError(
+                f"/{path} of image {parts.name} lacks {lost[0].decode('utf-8', 'replace')!r},"
+                f" which image {parts.parent_name} has",
+                hint="declare it in `accounts`, or add the package that makes it to this image",
+            )
+
+
 def _account_effects(parts: ImageParts) -> Iterable[Effect]:
     for account in parts.accounts:
         if account.gid is not None:
@@ -211,11 +249,13 @@ def _account_effects(parts: ImageParts) -> Iterable[Effect]:
                 uid=account.uid,
                 gid=account.gid if account.gid is not None else account.uid,
                 login_class="",
-                groups=account.groups,
+                groups=(),
                 comment=account.comment,
                 home=account.home,
                 shell=account.shell,
             )
+            for group in account.groups:
+                yield AddMember(group=group, user=account.name)
     for part in parts.packages:
         yield from part.effects
 

@@ -5,8 +5,9 @@ install order, scripts in pkg's order, with three exceptions that change no resu
 accounts come first, because ownership needs them; databases are made once, at the end, from what
 they are made of; and what an image computes just as its parent has it is left out.
 
-1. Accounts: existing names are kept; new users and groups are appended, as pw(8) does. An image
-   whose accounts change gets its account databases anew.
+1. Accounts: existing names are kept; new users and groups are appended, as pw(8) does. What pw(8)
+   refuses is refused: an id that another has, a primary group that does not exist. An image whose
+   accounts change gets its account databases anew.
 2. `/var/run/ld-elf.so.hints` is made for every image with a shared library in a directory of the
    search path. The path is the declared one, else /lib, /usr/lib, those of /usr/lib/compat and
    /usr/local/lib/compat/pkg that exist, /usr/local/lib whether it exists or not (packages that are
@@ -104,8 +105,28 @@ class AccountFiles:
     group: bytes
 
 
-def _names(data: bytes) -> set[bytes]:
-    return {line.split(b":", 1)[0] for line in data.splitlines()}
+def account_names(data: bytes) -> tuple[bytes, ...]:
+    """Return the names of master.passwd or group, in order, without comments and lines for NIS."""
+    lines = (line.lstrip(b" \t") for line in data.split(b"\n"))
+    return tuple(line.split(b":")[0] for line in lines if line and line[:1] not in b"#+-")
+
+
+def _check_free(data: bytes, number: int, effect: Effect) -> None:
+    """Refuse an id that another name of master.passwd or group has."""
+    for line in data.split(b"\n"):
+        fields = line.split(b":")
+        if _has_id(fields, number):
+            other = fields[0].decode("utf-8", "replace")
+            raise ScriptError(
+                f"{effect.describe()}: {other!r} has that id already",
+                hint="drop one of the two packages, or declare both in `accounts`, with other ids",
+            )
+
+
+def _has_id(fields: Sequence[bytes], number: int) -> bool:
+    is_entry = len(fields) > 3 and not fields[0].lstrip(b" \t").startswith(b"#")  # noqa: PLR2004
+    digits = (b"%d" % number).lstrip(b"0")
+    return is_entry and fields[2].isdigit() and fields[2].lstrip(b"0") == digits
 
 
 def _appended(data: bytes, line: str) -> bytes:
@@ -114,15 +135,15 @@ def _appended(data: bytes, line: str) -> bytes:
 
 
 def _with_member(group: bytes, name: str, user: str) -> bytes:
-    lines = group.splitlines(keepends=True)
+    lines = group.split(b"\n")
     for i, line in enumerate(lines):
-        fields = line.rstrip(b"\n").split(b":")
+        fields = line.split(b":")
         if fields[0] == name.encode() and len(fields) == 4:  # noqa: PLR2004
             members = [m for m in fields[3].split(b",") if m]
             if user.encode() not in members:
                 fields[3] = b",".join([*members, user.encode()])
-                lines[i] = b":".join(fields) + b"\n"
-            return b"".join(lines)
+                lines[i] = b":".join(fields)
+            return b"\n".join(lines)
     raise ScriptError(
         f"user {user!r} is to be a member of group {name!r}, which the image does not have",
         hint="declare the group in `accounts`",
@@ -130,22 +151,45 @@ def _with_member(group: bytes, name: str, user: str) -> bytes:
 
 
 def add_accounts(files: AccountFiles, effects: Iterable[Effect]) -> AccountFiles:
-    """Apply the account effects, in order (rule 1); others are passed over."""
-    master, group = files.master_passwd, files.group
+    """Apply the account effects, in order (rule 1); others are passed over.
+
+    Raises:
+        ScriptError: pw(8) would refuse one of them.
+    """
     for effect in effects:
-        if isinstance(effect, AddGroup) and effect.name.encode() not in _names(group):
-            group = _appended(group, f"{effect.name}:*:{effect.gid}:")
+        if isinstance(effect, AddGroup):
+            files = _with_group(files, effect)
         elif isinstance(effect, AddUser):
-            if effect.name.encode() not in _names(master):
-                master = _appended(
-                    master,
-                    f"{effect.name}:*:{effect.uid}:{effect.gid}:{effect.login_class}:0:0:"
-                    f"{effect.comment}:{effect.home}:{effect.shell}",
-                )
-            for name in effect.groups:
-                group = _with_member(group, name, effect.name)
+            files = _with_user(files, effect)
         elif isinstance(effect, AddMember):
-            group = _with_member(group, effect.group, effect.user)
+            files = replace(files, group=_with_member(files.group, effect.group, effect.user))
+    return files
+
+
+def _with_group(files: AccountFiles, effect: AddGroup) -> AccountFiles:
+    if effect.name.encode() in account_names(files.group):
+        return files
+    _check_free(files.group, effect.gid, effect)
+    return replace(files, group=_appended(files.group, f"{effect.name}:*:{effect.gid}:"))
+
+
+def _with_user(files: AccountFiles, effect: AddUser) -> AccountFiles:
+    if effect.name.encode() in account_names(files.master_passwd):
+        return files
+    _check_free(files.master_passwd, effect.uid, effect)
+    if not any(_has_id(line.split(b":"), effect.gid) for line in files.group.split(b"\n")):
+        raise ScriptError(
+            f"{effect.describe()}: the image has no group {effect.gid}",
+            hint="declare the group in `accounts`: a name and its gid",
+        )
+    master = _appended(
+        files.master_passwd,
+        f"{effect.name}:*:{effect.uid}:{effect.gid}:{effect.login_class}:0:0:"
+        f"{effect.comment}:{effect.home}:{effect.shell}",
+    )
+    group = files.group
+    for name in effect.groups:
+        group = _with_member(group, name, effect.name)
     return AccountFiles(master, group)
 
 

@@ -482,6 +482,8 @@ PW_MISSES = {
     "member of another group": "if ! pw groupshow a | grep -qw b; then pw groupmod c -m b; fi",
     "another member": "if ! pw groupshow a | grep -qw b; then pw groupmod a -m c; fi",
     "two members": "if ! pw groupshow a | grep -qw b; then pw groupmod a -m b,c; fi",
+    "member who is an expression": "if ! pw groupshow a | grep -qw b.c; then pw groupmod a -m b.c; fi",
+    "member of another group called alike": "if ! pw groupshow a | grep -qw a; then pw groupmod b -x a; fi",
     "directory with the user": "if ! pw usershow a; then install -d -o a -g a /var/a; fi",
     "directory under a question": "[ -d /var/a ] || install -d -o a -g a /var/a",
     "elif": "if pw usershow a; then echo; elif pw usershow b; then pw groupadd c -g 1; fi",
@@ -491,6 +493,19 @@ PW_MISSES = {
 @pytest.mark.parametrize("name", PW_MISSES)
 def test_near_miss_of_accounts_is_refused(name: str) -> None:
     assert refusal(PW_MISSES[name], "pre-install").startswith("quill-1.0_1, pre-install script")
+
+
+@pytest.mark.parametrize(
+    ("group", "name"), [("www", "www"), ("www-data", "www"), ("a.b", "b"), ("a-b", "a-b")]
+)
+def test_user_called_like_the_group_never_becomes_a_member(group: str, name: str) -> None:
+    """Grep finds the name at the start of the group's own line."""
+    text = f"if ! pw groupshow {group} | grep -qw {name}; then pw groupmod {group} -m {name}; fi\n"
+    (script,) = recognise(package(("pre-install", text)), skip={})
+    assert script.effects == ()
+    text = text.replace(f"-qw {name}", "-qw ww").replace(f"-m {name}", "-m ww")
+    (script,) = recognise(package(("pre-install", text)), skip={})
+    assert script.effects == (AddMember(group=group, user="ww"),)
 
 
 @pytest.mark.parametrize(

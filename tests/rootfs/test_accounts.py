@@ -16,6 +16,7 @@ toor:*:0:0::0:0:Bourne-again Superuser:/root:
 operator:*:2:5::0:0:System &:/:/usr/sbin/nologin
 nobody:*:65534:65534::0:0:Unprivileged user:/nonexistent:/usr/sbin/nologin
 m\xfcller:*:1001:1001::0:0::/:/bin/sh
+quill:*:1002:1002::0:0:a\x0bb\x0cc\x1cd\xc2\x85e\xe2\x80\xa8f\rg:/:/bin/sh
 operator:*:99:99::0:0:again:/:/bin/sh
 +:::::::::
 -nobody:::::::::
@@ -27,7 +28,14 @@ def test_names_have_the_ids_of_the_images_files() -> None:
     """passwd(5) and group(5): third field; comments and NIS lines are passed over."""
     accounts = parse_accounts(MASTER, GROUP)
     assert accounts == Accounts(
-        users={"root": 0, "toor": 0, "operator": 2, "nobody": 65534, "m\udcfcller": 1001},
+        users={
+            "root": 0,
+            "toor": 0,
+            "operator": 2,
+            "nobody": 65534,
+            "m\udcfcller": 1001,
+            "quill": 1002,
+        },
         groups={"wheel": 0, "operator": 5, "nogroup": 65533, "big": 4294967294},
     )
 
@@ -61,6 +69,7 @@ def test_an_image_without_files_knows_root_and_wheel() -> None:
         (b"", b"wheel:*:-1:\n", "/etc/group, line 1", "got 'wheel:*:-1:'"),
         (b"", "wheel:*:٣:\n".encode(), "/etc/group, line 1", "got 'wheel:*:٣:'"),
         (b"", b"big:*:4294967295:\n", "/etc/group, line 1", "got id 4294967295, want at most"),
+        (b"", b"big:*:" + b"9" * 5000 + b":\n", "/etc/group, line 1", f"got id {'9' * 60}, want"),
     ],
 )
 def test_errors_have_the_file_and_the_line(

@@ -1,0 +1,373 @@
+"""What scripts would have made: accounts, single files, the linker's hints."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING
+
+import pytest
+
+from pipeline.errors import ConflictError, ScriptError
+from pipeline.formats.mtree import Entry, Kind
+from pipeline.pkg.effects import (
+    AddGroup,
+    AddMember,
+    AddShell,
+    AddUser,
+    ChangeMode,
+    CopySample,
+    CreateFile,
+    Effect,
+    Ldconfig,
+    MakeDirectory,
+)
+from pipeline.pkg.localdb_schema import DEFAULT_SCHEMA
+from pipeline.pkg.manifest import PackageManifest
+from pipeline.rootfs.accounts import Accounts
+from pipeline.rootfs.compose import AccountPart, ImageParts, PackagePart, compose
+from pipeline.rootfs.state import (
+    AccountFiles,
+    Base,
+    StateWriter,
+    account_names,
+    add_accounts,
+    apply_databases,
+    apply_file_effects,
+)
+from pipeline.rootfs.tree import Composer
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+EPOCH = 1000
+ROOT = "root:*:0:0::0:0:Charlie &:/root:/bin/sh"
+FILES = AccountFiles(
+    f"# comment\n{ROOT}\nwww:*:80:80::0:0:Web:/:/bin/sh\n".encode(),
+    b"wheel:*:0:root\noperator:*:5:root\nwww:*:080:\n",
+)
+BASE = Base(major=15, little_endian=True, library_path=())
+
+
+def user(name: str, uid: int, gid: int, *groups: str) -> AddUser:
+    return AddUser(
+        name=name,
+        uid=uid,
+        gid=gid,
+        login_class="daemon",
+        groups=groups,
+        comment="Quill",
+        home="/nonexistent",
+        shell="/usr/sbin/nologin",
+    )
+
+
+# ---------------------------------------------------------------- accounts
+
+
+def test_new_accounts_are_appended_as_pw_does() -> None:
+    effects: tuple[Effect, ...] = (
+        AddGroup(name="quill", gid=742),
+        user("quill", 742, 742, "operator"),
+        AddMember(group="www", user="quill"),
+        CreateFile(path="/passed/over"),
+    )
+    after = add_accounts(FILES, effects)
+    assert after.master_passwd == FILES.master_passwd + (
+        b"quill:*:742:742:daemon:0:0:Quill:/nonexistent:/usr/sbin/nologin\n"
+    )
+    assert (
+        after.group == b"wheel:*:0:root\noperator:*:5:root,quill\nwww:*:080:quill\nquill:*:742:\n"
+    )
+
+
+def test_a_last_line_without_an_end_gets_one() -> None:
+    files = AccountFiles(ROOT.encode(), b"wheel:*:0:root")
+    effects: tuple[Effect, ...] = (
+        AddGroup(name="quill", gid=742),
+        user("quill", 742, 742, "wheel"),
+    )
+    after = add_accounts(files, effects)
+    assert after.group == b"wheel:*:0:root,quill\nquill:*:742:\n"
+    assert after.master_passwd.startswith(f"{ROOT}\nquill:".encode())
+
+
+def test_existing_names_are_kept_with_the_groups_they_have() -> None:
+    """The script asks `pw usershow` first: of a user who is there, nothing is changed."""
+    effects: tuple[Effect, ...] = (
+        AddGroup(name="www", gid=99),
+        user("www", 99, 99, "operator"),
+    )
+    assert add_accounts(FILES, effects) == FILES
+    member = AddMember(group="wheel", user="root")
+    assert add_accounts(FILES, [member]) == FILES
+
+
+def test_names_are_those_of_entries() -> None:
+    data = b"# a\n  # b\n\nc:*:1:\n+:::\n-d:::\n  e:*:2:\n"
+    assert account_names(data) == (b"c", b"e")
+    effects: tuple[Effect, ...] = (AddGroup(name="quill", gid=742), user("quill", 742, 742))
+    after = add_accounts(AccountFiles(b"#quill:*:742:0::0:0::/:/\n", b"#quill:*:742:\n"), effects)
+    assert after.group == b"#quill:*:742:\nquill:*:742:\n"
+
+
+@pytest.mark.parametrize(
+    ("effects", "message"),
+    [
+        ([AddGroup(name="web", gid=80)], "add group web (80): 'www' has that id already"),
+        ([AddGroup(name="kmem", gid=0)], "add group kmem (0): 'wheel' has that id already"),
+        (
+            [user("web", 80, 80)],
+            "add user web (80:80), home /nonexistent: 'www' has that id already",
+        ),
+        (
+            [AddGroup(name="a", gid=742), AddGroup(name="b", gid=742)],
+            "add group b (742): 'a' has that id already",
+        ),
+        (
+            [user("web", 81, 81)],
+            "add user web (81:81), home /nonexistent: the image has no group 81",
+        ),
+        (
+            [user("web", 81, 80, "nib")],
+            "user 'web' is to be a member of group 'nib', which the image does not have",
+        ),
+        (
+            [AddMember(group="nib", user="root")],
+            "user 'root' is to be a member of group 'nib', which the image does not have",
+        ),
+    ],
+)
+def test_what_pw_refuses_is_refused(effects: Sequence[Effect], message: str) -> None:
+    """pw(8) would fail, the script would go on, and its files would belong to somebody else."""
+    with pytest.raises(ScriptError) as caught:
+        add_accounts(FILES, effects)
+    assert str(caught.value) == message
+    assert "`accounts`" in (caught.value.hint or "")
+
+
+# ---------------------------------------------------------------- whole images
+
+
+def file(path: str, data: bytes, **fields: str) -> tuple[Entry, bytes]:
+    digest = hashlib.sha256(data).hexdigest()
+    entry = Entry(
+        path=path,
+        kind=Kind.FILE,
+        mode=0o644,
+        user=0,
+        group=0,
+        mtime=5,
+        size=len(data),
+        digest=digest,
+    )
+    return entry, data
+
+
+def package(effects: Sequence[Effect], entries: Sequence[Entry] = ()) -> PackagePart:
+    manifest = PackageManifest.parse(
+        b'{"name":"quill","version":"1","origin":"a/quill","comment":"c","desc":"d","www":"w",'
+        b'"maintainer":"m","prefix":"/usr/local","abi":"FreeBSD:15:amd64","arch":"freebsd:15:*",'
+        b'"flatsize":0}'
+    )
+    return PackagePart(
+        manifest=manifest, entries=tuple(entries), layer="packages", effects=tuple(effects)
+    )
+
+
+def image(
+    parent: Iterable[tuple[Entry, bytes]],
+    *packages: PackagePart,
+    accounts: Sequence[AccountPart] = (),
+) -> dict[str, bytes]:
+    """Compose an image; the contents of the files of its tree."""
+    held = {entry.digest: data for entry, data in parent}
+    for part in packages:
+        held |= {e.digest: CONTENTS[e.digest] for e in part.entries}
+    parts = ImageParts(
+        name="child",
+        parent_name="base",
+        parent=tuple(entry for entry, _ in parent),
+        epoch=EPOCH,
+        base=BASE,
+        keep_flags=False,
+        layers=("packages", "state"),
+        dists=(),
+        packages=packages,
+        picks=(),
+        written=(),
+        accounts=tuple(accounts),
+        effects=(),
+        triggers=(),
+        installed=(),
+        pkg_schema=DEFAULT_SCHEMA,
+    )
+    made = compose(parts, lambda entry: held[entry.digest])
+    return {e.path: {**held, **made.contents}[e.digest] for e in made.tree if e.kind is Kind.FILE}
+
+
+CONTENTS: dict[str, bytes] = {}
+PARENT = (file("etc/master.passwd", FILES.master_passwd), file("etc/group", FILES.group))
+
+
+def test_accounts_change_the_files_and_their_databases() -> None:
+    tree = image(PARENT, package([AddGroup(name="quill", gid=742), user("quill", 742, 742)]))
+    assert tree["etc/group"].endswith(b"quill:*:742:\n")
+    assert tree["etc/passwd"].endswith(b"quill:*:742:742:Quill:/nonexistent:/usr/sbin/nologin\n")
+    assert {"etc/pwd.db", "etc/spwd.db"} <= tree.keys()
+
+
+def test_a_declared_user_becomes_a_member() -> None:
+    """Of an account that exists already, what is declared of its groups is still done."""
+    declared = AccountPart(
+        name="www", uid=80, gid=80, groups=("operator",), comment="", home="/", shell="/bin/sh"
+    )
+    tree = image(PARENT, accounts=[declared])
+    assert b"operator:*:5:root,www\n" in tree["etc/group"]
+
+
+@pytest.mark.parametrize("files", [(), PARENT[:1], PARENT[1:]])
+def test_accounts_of_scripts_want_files_to_be_in(files: tuple[tuple[Entry, bytes], ...]) -> None:
+    """They are not lost without a word."""
+    with pytest.raises(
+        ScriptError, match=r"image child has no /etc/master\.passwd or no /etc/group"
+    ):
+        image(files, package([AddGroup(name="quill", gid=742)]))
+
+
+def test_files_that_lose_accounts_of_the_parent_are_refused() -> None:
+    """A package may bring account files of its own; who owns files of the parent must stay."""
+    entry, data = file("etc/master.passwd", f"{ROOT}\n".encode())
+    CONTENTS[entry.digest] = data
+    with pytest.raises(ConflictError) as caught:
+        image(PARENT, package([], [entry]))
+    assert str(caught.value) == (
+        "/etc/master.passwd of image child lacks 'www', which image base has"
+    )
+    www = AccountPart(name="www", uid=80, gid=80, groups=(), comment="", home="/", shell="/bin/sh")
+    assert b"www:*:80:80:" in image(PARENT, package([], [entry]), accounts=[www])["etc/passwd"]
+
+
+# ---------------------------------------------------------------- files
+
+
+class Tree:
+    """A tree under construction, with what it is read and written through."""
+
+    def __init__(self, *files: tuple[Entry, bytes], others: Sequence[Entry] = ()) -> None:
+        contents = {entry.digest: data for entry, data in files}
+        self.composer = Composer(
+            [*(entry for entry, _ in files), *others],
+            parent_name="base",
+            source_date_epoch=EPOCH,
+            keep_flags=False,
+        )
+        self.writer = StateWriter(
+            composer=self.composer,
+            layer="state",
+            epoch=EPOCH,
+            accounts=Accounts(users={"root": 0, "www": 80}, groups={"wheel": 0, "www": 80}),
+            stored=lambda entry: contents[entry.digest],
+        )
+
+    def apply(self, *effects: Effect) -> None:
+        apply_file_effects(self.writer, [("quill", effect) for effect in effects])
+
+    def refuse(self, effect: Effect) -> str:
+        with pytest.raises((ScriptError, ConflictError)) as caught:
+            self.apply(effect)
+        return str(caught.value)
+
+    def read(self, path: str) -> bytes | None:
+        return self.writer.read(path)
+
+    def hints(self, base: Base = BASE, *effects: Effect) -> list[str] | None:
+        apply_databases(self.writer, base, effects, accounts_changed=False)
+        data = self.read("var/run/ld-elf.so.hints")
+        return None if data is None else data[128:-1].decode().split(":")
+
+
+def directory(path: str, mode: int = 0o755) -> Entry:
+    return Entry(path=path, kind=Kind.DIRECTORY, mode=mode, user=0, group=0, mtime=5)
+
+
+def link(path: str, target: str) -> Entry:
+    return Entry(path=path, kind=Kind.LINK, mode=0o755, user=0, group=0, mtime=5, link=target)
+
+
+def test_a_directory_is_made_with_its_parents() -> None:
+    tree = Tree()
+    tree.apply(MakeDirectory(path="/var/db/quill", owner="www", group="www", mode=0o750))
+    made, parent = tree.composer.get("var/db/quill"), tree.composer.get("var/db")
+    assert made is not None
+    assert parent is not None
+    assert (made.mode, made.user, made.group) == (0o750, 80, 80)
+    assert (parent.mode, parent.user, parent.group) == (0o755, 0, 0)
+
+
+def test_a_directory_that_exists_gets_owner_and_mode() -> None:
+    """As install(1) does."""
+    tree = Tree(others=[directory("var/db")])
+    tree.apply(MakeDirectory(path="/var/db", owner="www", group="wheel", mode=0o700))
+    made = tree.composer.get("var/db")
+    assert made is not None
+    assert (made.mode, made.user, made.group) == (0o700, 80, 0)
+
+
+def test_a_directory_cannot_be_what_is_something_else() -> None:
+    tree = Tree(file("a", b""), others=[link("b", "c")])
+    for path in ("/a", "/b", "/a/x"):
+        tree.refuse(MakeDirectory(path=path, owner="root", group="wheel", mode=0o755))
+    effect = MakeDirectory(path="/c", owner="quill", group="wheel", mode=0o755)
+    assert tree.refuse(effect).endswith("the image has no account 'quill'")
+    effect = MakeDirectory(path="/c", owner="root", group="quill", mode=0o755)
+    assert tree.refuse(effect).endswith("the image has no account 'quill'")
+
+
+def test_a_sample_is_copied_unless_its_target_exists() -> None:
+    tree = Tree(file("a.sample", b"new"), file("b", b"old"), others=[link("l", "a.sample")])
+    tree.apply(CopySample(source="/a.sample", target="/a"))
+    tree.apply(CopySample(source="/a.sample", target="/b"))
+    tree.apply(CopySample(source="/l", target="/etc/c"))
+    assert (tree.read("a"), tree.read("b"), tree.read("etc/c")) == (b"new", b"old", b"new")
+    assert tree.refuse(CopySample(source="/x", target="/y")).endswith("the image has no such file")
+
+
+def test_an_empty_file_is_made_unless_it_exists() -> None:
+    tree = Tree(file("a", b"old"))
+    tree.apply(CreateFile(path="/a"), CreateFile(path="/b"))
+    assert (tree.read("a"), tree.read("b")) == (b"old", b"")
+
+
+def test_a_shell_is_added_once() -> None:
+    tree = Tree(file("etc/shells", b"/bin/sh"))
+    tree.apply(AddShell(path="/bin/qsh"), AddShell(path="/bin/sh"), AddShell(path="/bin/qsh"))
+    assert tree.read("etc/shells") == b"/bin/sh\n/bin/qsh\n"
+    tree = Tree()
+    tree.apply(AddShell(path="/bin/qsh"))
+    assert tree.read("etc/shells") == b"/bin/qsh\n"
+
+
+def test_a_mode_is_changed() -> None:
+    tree = Tree(others=[directory("tmp")])
+    tree.apply(ChangeMode(path="/tmp", mode=0o1777))
+    changed = tree.composer.get("tmp")
+    assert changed is not None
+    assert changed.mode == 0o1777
+    assert tree.refuse(ChangeMode(path="/x", mode=0o755)).endswith("the image has no such path")
+
+
+def test_a_loop_of_links_ends() -> None:
+    with pytest.raises(ScriptError, match="too many levels of symlinks"):
+        Tree(others=[link("a", "b"), link("b", "a")]).read("a")
+
+
+# ---------------------------------------------------------------- hints
+
+
+def test_hints_are_made_for_libraries_or_on_request() -> None:
+    assert Tree().hints() is None
+    assert Tree().hints(BASE, Ldconfig()) == ["/lib", "/usr/lib", "/usr/local/lib"]
+    assert Tree(file("lib/libc.so.7", b"")).hints() == ["/lib", "/usr/lib", "/usr/local/lib"]
+    assert Tree(file("lib/x/libc.so.7", b"")).hints() is None
+    declared = Base(major=15, little_endian=True, library_path=("/opt/lib",))
+    assert Tree(file("opt/lib/a.so", b"")).hints(declared) == ["/opt/lib"]
