@@ -11,7 +11,8 @@ they are made of; and what an image computes just as its parent has it is left o
 2. `/var/run/ld-elf.so.hints` is made for every image with a shared library in a directory of the
    search path. The path is the declared one, else /lib, /usr/lib, those of /usr/lib/compat and
    /usr/local/lib/compat/pkg that exist, /usr/local/lib whether it exists or not (packages that are
-   added later need it), and the directories named in /usr/local/libdata/ldconfig.
+   added later need it), and the directories named in /usr/local/libdata/ldconfig that exist, in the
+   order of all their lines together (rc.d/ldconfig: `cat … | sort -u`).
 3. certctl of FreeBSD 14 links /etc/ssl/certs to /usr/share/certs. A hard link cannot cross layers,
    so it becomes a file of the same content.
 """
@@ -477,10 +478,19 @@ def _library_path(writer: StateWriter) -> list[str]:
         for directory in _OPTIONAL_PATH
         if directory == _ALWAYS or writer.composer.get(directory[1:]) is not None
     )
+    lines: set[bytes] = set()
     for path in writer.composer.paths_below(_LDCONFIG_FILES):
-        data = writer.read(path) or b""
-        result.extend(word.decode("utf-8", "surrogateescape") for word in data.split())
+        lines.update((writer.read(path) or b"").split(b"\n"))
+    for line in sorted(lines):
+        words = (word.decode("utf-8", "surrogateescape") for word in line.split())
+        result.extend(word for word in words if _is_directory(writer, word))
     return result
+
+
+def _is_directory(writer: StateWriter, path: str) -> bool:
+    """Say whether the image has a directory at an absolute path."""
+    entry = writer.resolve(_follow("", path)) if path.startswith("/") else None
+    return entry is not None and entry.kind is Kind.DIRECTORY
 
 
 def _has_library(writer: StateWriter, directory: str) -> bool:

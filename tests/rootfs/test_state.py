@@ -363,6 +363,8 @@ def test_a_loop_of_links_ends() -> None:
 
 # ---------------------------------------------------------------- hints
 
+LDCONFIG = "usr/local/libdata/ldconfig"
+
 
 def test_hints_are_made_for_libraries_or_on_request() -> None:
     assert Tree().hints() is None
@@ -371,3 +373,22 @@ def test_hints_are_made_for_libraries_or_on_request() -> None:
     assert Tree(file("lib/x/libc.so.7", b"")).hints() is None
     declared = Base(major=15, little_endian=True, library_path=("/opt/lib",))
     assert Tree(file("opt/lib/a.so", b"")).hints(declared) == ["/opt/lib"]
+
+
+def test_hints_have_the_directories_of_packages_in_the_order_of_all_their_lines() -> None:
+    """rc.d/ldconfig: `cat ${_files} | sort -u`, and of those, what can be read."""
+    tree = Tree(
+        file(f"{LDCONFIG}/a", b"/usr/local/lib/zoo\n/usr/local/lib/nib\n"),
+        file(f"{LDCONFIG}/z", b"/usr/local/lib/ant /usr/local/lib/bee\n\n/usr/local/lib/nib\n"),
+        file(f"{LDCONFIG}/gone", b"/usr/local/lib/gone\nrelative\n/usr/local/lib/file\n"),
+        file("usr/local/lib/file", b""),
+        others=[
+            *(directory(f"usr/local/lib/{name}") for name in ("zoo", "ant", "bee")),
+            directory("relative"),
+            link("usr/local/lib/nib", "ant"),
+        ],
+    )
+    assert tree.hints(BASE, Ldconfig()) == [
+        *("/lib", "/usr/lib", "/usr/local/lib"),
+        *(f"/usr/local/lib/{name}" for name in ("ant", "bee", "nib", "zoo")),
+    ]
