@@ -173,14 +173,30 @@ def origin_of(url: str) -> tuple[str, str | None, int | None]:
     return parts.scheme, parts.hostname, parts.port or _PORTS.get(parts.scheme)
 
 
+def joined(url: str, location: str) -> str | None:
+    """Return where a server sends us from a URL, None if that is no URL at all.
+
+    A backslash is in no URL (RFC 3986), and parsers disagree about the host of one that has it.
+    """
+    if "\\" in location:
+        return None
+    try:
+        target = urljoin(url, location)
+        parts = urlsplit(target)
+        _ = parts.port  # checked only when it is asked for
+    except ValueError:
+        return None
+    return target if parts.scheme not in _PORTS or parts.hostname else None
+
+
 def redirect_target(url: str, location: str) -> str:
     """Return where a Location leads; FetchError if it is no URL, or leads from https to http."""
-    try:
-        target = without_credentials(urljoin(url, location))
-        parts = urlsplit(target)
-    except ValueError:
-        raise FetchError(f"{shown(url)}: redirects to something that is no URL") from None
-    if parts.scheme not in _PORTS or not parts.hostname:
+    target = joined(url, location)
+    if target is None:
+        raise FetchError(f"{shown(url)}: redirects to something that is no URL")
+    target = without_credentials(target)
+    parts = urlsplit(target)
+    if parts.scheme not in _PORTS:
         raise FetchError(f"{shown(url)}: redirects to {shown(target)}, want http or https")
     if urlsplit(url).scheme == "https" and parts.scheme != "https":
         raise FetchError(f"{shown(url)}: redirects to {shown(target)}, want https")

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pipeline.errors import RegistryError
-from pipeline.host.http_client import shown
+from pipeline.host.http_client import joined, shown
 from pipeline.host.registry_http import BytesBody, Request, transient
 
 if TYPE_CHECKING:
@@ -37,6 +37,7 @@ _OK: Final = 200
 _MAX_ANSWER: Final = 1 << 20
 _DEFAULT_SECONDS: Final = 60.0
 """A token that says nothing of its time lasts a minute (token specification)."""
+_LONGEST_SECONDS: Final = 1e9
 _CLIENT: Final = "pkgbase-oci"
 _TOKEN_RE: Final = re.compile("[\x21-\x7e]+")
 _PART_RE: Final = re.compile(
@@ -204,7 +205,9 @@ class Authorizer:
         held = self._tokens.get(scopes)
         if held is not None and held.header != refused:
             return self._token(scopes).header  # another thread has met the same refusal
-        realm = challenge.parameters.get("realm", "")
+        realm = joined("", challenge.parameters.get("realm", ""))
+        if realm is None:
+            raise RegistryError(f"{request}: names no URL as its token server", status=401)
         if urlsplit(realm).scheme not in _allowed(request.url):
             raise RegistryError(
                 f"{request}: names the token server {shown(realm)[:200]!r}, want https", status=401
@@ -288,6 +291,6 @@ def _parse_token(answer: bytes, what: str, started: float) -> _Token:
         raise RegistryError(f"{what}: answers something else than a token") from None
     if not isinstance(value, str) or _TOKEN_RE.fullmatch(value) is None:
         raise RegistryError(f"{what}: answers something else than a token")
-    if type(seconds) not in (int, float) or seconds < 0:
+    if type(seconds) not in (int, float) or not 0 <= seconds <= _LONGEST_SECONDS:
         seconds = _DEFAULT_SECONDS
     return _Token(value=value, until=started + seconds - min(10.0, seconds / 5))

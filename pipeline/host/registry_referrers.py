@@ -20,10 +20,9 @@ from __future__ import annotations
 
 import secrets
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
 
 from pipeline.errors import FormatError, RegistryError
-from pipeline.host.http_client import shown
+from pipeline.host.http_client import joined, origin_of, shown
 from pipeline.host.registry_http import BytesBody, Request
 from pipeline.oci.media_type import MediaType
 from pipeline.oci.referrers import fallback_tag, merge_referrers, parse_referrers
@@ -151,7 +150,9 @@ def next_page(reply: Reply) -> str | None:
     link, _, parameters = reply.header("Link").partition(";")
     if "next" not in parameters or not link.strip().startswith("<"):
         return None
-    url = urljoin(reply.url, link.strip().strip("<>"))
-    if urlsplit(url).netloc != urlsplit(reply.url).netloc:
+    url = joined(reply.url, link.strip().strip("<>"))
+    if url is None:
+        raise RegistryError(f"{shown(reply.url)}: goes on at something that is no URL")
+    if origin_of(url) != origin_of(reply.url):
         raise RegistryError(f"{shown(reply.url)}: goes on elsewhere, at {shown(url)}")
     return url

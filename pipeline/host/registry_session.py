@@ -22,11 +22,11 @@ import ssl
 import threading
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urlsplit
 
 from pipeline.errors import FetchError, RegistryError
 from pipeline.host.credentials import find_credentials
-from pipeline.host.http_client import Patience, TransientError, origin_of
+from pipeline.host.http_client import Patience, TransientError, joined, origin_of
 from pipeline.host.registry_auth import Authorizer, Scopes
 from pipeline.host.registry_http import Connections, Request, retry, tls_context, transient
 from pipeline.oci.reference import api_host, check_host
@@ -85,9 +85,9 @@ class Reply:
         return self.headers.get(name.lower(), "")
 
     def location(self) -> str:
-        """Return where the header Location leads, empty where there is none."""
+        """Return where the header Location leads, empty where there is none, or no URL in it."""
         location = self.header("Location")
-        return urljoin(self.url, location) if location else ""
+        return (joined(self.url, location) or "") if location else ""
 
 
 _HEADERS: Final = (

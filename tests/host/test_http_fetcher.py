@@ -394,7 +394,13 @@ def test_endless_redirects(loopback: Loopback, fetcher: HttpFetcher) -> None:
     assert len(loopback.requests) == 6
 
 
-@pytest.mark.parametrize("location", ["file:///etc/passwd", "ftp://h/x", "data:,x", "http://[bad"])
+@pytest.mark.parametrize(
+    "location",
+    [
+        *("file:///etc/passwd", "ftp://h/x", "data:,x", "http://[bad"),
+        *("http://h:999999/", "http://h:x/", "//h:x/", "http://h\\@127.0.0.1/"),
+    ],
+)
 def test_redirect_to_no_web_server(loopback: Loopback, fetcher: HttpFetcher, location: str) -> None:
     loopback.script = [redirect(location)]
     with pytest.raises(FetchError, match="redirects to"):

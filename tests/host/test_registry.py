@@ -453,10 +453,22 @@ def test_tags_come_in_pages(server: RegistryServer, repository: Repository) -> N
     assert len(server.seen) == 3
 
 
-def test_pages_do_not_lead_elsewhere(server: RegistryServer, repository: Repository) -> None:
-    link = {"Link": '<http://169.254.169.254/secrets>; rel="next"'}
-    server.fault("GET", "tags/list", extra_headers=link)
+@pytest.mark.parametrize("where", ["http://169.254.169.254/secrets", "https:", "//127.0.0.1:1/"])
+def test_pages_do_not_lead_elsewhere(
+    server: RegistryServer, repository: Repository, where: str
+) -> None:
+    url = f"https://{server.host}/v2/fb/x/tags/list" if where == "https:" else where
+    server.fault("GET", "tags/list", extra_headers={"Link": f'<{url}>; rel="next"'})
     with pytest.raises(RegistryError, match="goes on elsewhere"):
+        repository.tags()
+
+
+@pytest.mark.parametrize("where", ["http://[", "//[", "http://h:x/", "http://h\\@127.0.0.1/"])
+def test_pages_that_lead_nowhere_are_an_error(
+    server: RegistryServer, repository: Repository, where: str
+) -> None:
+    server.fault("GET", "tags/list", extra_headers={"Link": f'<{where}>; rel="next"'})
+    with pytest.raises(RegistryError, match="no URL"):
         repository.tags()
 
 

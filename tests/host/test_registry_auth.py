@@ -299,6 +299,31 @@ def test_https_does_not_send_accounts_to_http(server: RegistryServer, access: Ac
         authorizer.answer(request, realm, (Scope(path="x"),), None)
 
 
+@pytest.mark.parametrize(
+    "realm", ["http://[", "//[", "http://h:x/", "http://h:999999/", "http:///"]
+)
+def test_a_token_server_that_is_no_url_is_an_error(
+    server: RegistryServer, access: Access, realm: str
+) -> None:
+    challenge = {"WWW-Authenticate": f'Bearer realm="{realm}"'}
+    server.fault("GET", "/t$", status=401, headers=challenge)
+    with pytest.raises(RegistryError, match="names no URL as its token server"):
+        open_repository(server, access).manifest("t")
+
+
+@pytest.mark.parametrize("seconds", ["9" * 400, "Infinity", "NaN", "-1", '"x"', "true"])
+def test_a_token_with_a_strange_life_is_used(
+    server: RegistryServer, access: Access, seconds: str
+) -> None:
+    server.traits.auth, server.traits.users = "bearer", {"me": SECRET}
+    body = b'{"token":"good","expires_in":%s}' % seconds.encode()
+    server.fault("GET", "^/token", status=200, body=body)
+    with pytest.raises(RegistryError):  # the registry knows no such token
+        open_repository(server, access).manifest("t")
+    sent = [seen.headers.get("authorization") for seen in server.requests("GET", "/t$")]
+    assert "Bearer good" in sent
+
+
 def test_an_upload_elsewhere_gets_no_authorization(
     server: RegistryServer, access: Access, tmp_path: Path
 ) -> None:

@@ -364,7 +364,7 @@ def test_a_local_file_that_changes_meanwhile_is_noticed(server: RegistryServer) 
     assert held(server) is None
 
 
-@pytest.mark.parametrize("location", ["", "ftp://h/x"])
+@pytest.mark.parametrize("location", ["", "ftp://h/x", "http://[", "http://h:x/"])
 def test_an_upload_that_leads_nowhere_is_an_error(server: RegistryServer, location: str) -> None:
     headers = {"Location": location} if location else {}
     server.fault("POST", "uploads", status=202, headers=headers)
