@@ -175,13 +175,15 @@ def _instances(evidence: Sequence[Evidence]) -> tuple[Evidence, ...]:
     return tuple(item for item in evidence if not item.is_index)
 
 
-def _row(client: str, evidence: Sequence[Evidence], cells: Sequence[Cell]) -> Row:
-    by_label = {cell.label: cell for cell in cells}
-    nothing = Answer.NOT_ASKED
+def _row_of_instances(client: str, evidence: Sequence[Evidence], cells: Sequence[Cell]) -> Row:
+    """Return the row of a client that looks at instances; each has its cell, in their order."""
+    judged = iter(cells)
     return Row(
         client=client,
         cells=tuple(
-            by_label.get(item.label) or Cell(label=item.label, answer=nothing, reasons=())
+            Cell(label=item.label, answer=Answer.NOT_ASKED, reasons=())
+            if item.is_index
+            else next(judged)
             for item in evidence
         ),
     )
@@ -197,7 +199,7 @@ def judge_policy(
             requirement, _instances(evidence), pulled, attachments=attachments
         )
         rows += [
-            _row(f"{client}, policy {number} {requirement.kind}", evidence, cells)
+            _row_of_instances(f"{client}, policy {number} {requirement.kind}", evidence, cells)
             for client in ("podman", "skopeo")
         ]
     return tuple(rows)
@@ -309,9 +311,12 @@ def judge(
         cells = judge_requirement(
             requirement, _instances(evidence), pulled, attachments=attachments
         )
-        rows += [_row(f"{client}, {name}", evidence, cells) for client in ("podman", "skopeo")]
+        rows += [
+            _row_of_instances(f"{client}, {name}", evidence, cells)
+            for client in ("podman", "skopeo")
+        ]
     if keys.cosign:
         for client, judge_one in (("cosign 2", judge_cosign2), ("cosign 3", judge_cosign3)):
-            own = [judge_one(item, keys.cosign) for item in evidence]
-            rows.append(_row(client, evidence, own))
+            own = tuple(judge_one(item, keys.cosign) for item in evidence)
+            rows.append(Row(client=client, cells=own))
     return tuple(rows)

@@ -7,6 +7,7 @@ reports the image as unsigned.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -23,7 +24,7 @@ from pipeline.oci.media_type import REF_NAME
 from pipeline.oci.referrers import referrer_descriptor
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from pipeline.formats.digest import Digest
     from pipeline.host.registry import Repository
@@ -34,6 +35,8 @@ if TYPE_CHECKING:
 _MAX_SIGNATURE: Final = 1 << 20
 _MAX_STATEMENT: Final = 256 << 20
 _MAX_SIGNATURES: Final = 100
+_MAX_TOTAL: Final = 1 << 30
+"""Bytes of all signatures and statements of an image together: they are held in memory."""
 _INDEX: Final = "index"
 
 
@@ -101,13 +104,24 @@ def gather(
         reference: the name that it is pulled by.
         lookaside: where GPG's signatures are; None for nowhere.
     """
+    source = _Bounded(source)
     root = source.root()
     found = [_gather_one(source, root, reference, lookaside, label=_INDEX if root.is_index else "")]
-    for descriptor in root.manifests:
-        label = str(descriptor.platform or descriptor.digest.short)
+    labels = _labels(root.manifests)
+    for descriptor, label in zip(root.manifests, labels, strict=True):
         manifest = source.manifest(descriptor)
         found.append(_gather_one(source, manifest, reference, lookaside, label=label))
     return tuple(found)
+
+
+def _labels(descriptors: Sequence[Descriptor]) -> Sequence[str]:
+    """Return what to call the manifests of an index, those of one platform by their digests too."""
+    names = [str(descriptor.platform or descriptor.digest.short) for descriptor in descriptors]
+    counts = Counter(names)
+    return [
+        name if counts[name] == 1 else f"{name} {descriptor.digest.short}"
+        for name, descriptor in zip(names, descriptors, strict=True)
+    ]
 
 
 def _gather_one(
@@ -181,6 +195,29 @@ def _bundles(source: ImageSource, digest: Digest) -> Iterator[bytes]:
 
 
 # ---------------------------------------------------------------- sources
+
+
+class _Bounded:
+    """Another source, which gives only so many bytes in all."""
+
+    def __init__(self, source: ImageSource) -> None:
+        self.root = source.root
+        self.manifest = source.manifest
+        self.tagged = source.tagged
+        self.referrers = source.referrers
+        self._source = source
+        self._left = _MAX_TOTAL
+
+    def blob(self, descriptor: Descriptor, *, max_length: int) -> bytes:
+        """Return a blob.
+
+        Raises:
+            FetchError: there have been too many.
+        """
+        self._left -= descriptor.size
+        if self._left < 0:
+            raise FetchError(f"more than {_MAX_TOTAL} bytes of signatures and statements")
+        return self._source.blob(descriptor, max_length=min(max_length, descriptor.size))
 
 
 class RegistrySource:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.attest.statement import PredicateType, Statement, Subject
-from pipeline.errors import DigestMismatchError, PipelineError
+from pipeline.errors import DigestMismatchError, FetchError, PipelineError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
 from pipeline.host.gpg import GpgSigner
@@ -283,6 +283,37 @@ def test_a_signature_of_another_manifest_does_not_count(pair: Pair) -> None:
     assert "signature of another manifest" in cells["freebsd/amd64"].reasons[0]
 
 
+def test_two_manifests_of_one_platform_are_judged_each(
+    pair: Pair, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An unsigned manifest does not hide behind a signed one that claims the same platform."""
+    pair.sign(*pair.targets)
+    pair.sign_with_gpg(*pair.targets)
+    signed = pair.platforms[0].descriptor
+    foreign = json.loads(pair.store.read(signed.digest)) | {"annotations": {"foreign": "1"}}
+    blob = pair.store.put(canonical_json.dumps(foreign))
+    other = Descriptor(
+        media_type=MediaType.MANIFEST, digest=blob.digest, size=blob.size, platform=signed.platform
+    )
+    manifests = (other, *(platform.descriptor for platform in pair.platforms))
+    raw = ImageIndex(manifests=manifests, annotations={}).to_bytes()
+    pair.store.put(raw)
+    index = descriptor_of(raw, MediaType.INDEX)
+    layout = PublishedLayout(pair.folder / "oci", store=pair.store)
+    layout.publish(NAME, index, [blob, Blob(digest=index.digest, size=index.size)])
+    pair.sign(Target(name=NAME, descriptor=index, references=(IDENTITY,), epoch=1))
+    status, seen = pair.run_with_keys()
+    assert (status, seen) == (1, dict.fromkeys(CLIENTS, False))
+    labels = [cell.label for cell in rows(pair)["skopeo, sigstore"].cells]
+    assert labels == [
+        "index",
+        f"freebsd/amd64 {other.digest.short}",
+        f"freebsd/amd64 {signed.digest.short}",
+        "freebsd/arm64",
+    ]
+    assert f"freebsd/amd64 {other.digest.short} is unsigned" in capsys.readouterr().out
+
+
 def test_statements_are_counted_in_both_forms(pair: Pair) -> None:
     pair.sign(*pair.targets)
     source = PairSource(Layout(pair.folder / "oci"), pair.attest, NAME)
@@ -395,6 +426,14 @@ def test_misuse_is_said_in_one_line(arguments: tuple[str, ...], message: str) ->
 def test_a_name_without_a_tag_is_latest(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
     pair.run_with_keys("--as", "ghcr.io/freebsd/freebsd-static")
     assert capsys.readouterr().out.startswith("ghcr.io/freebsd/freebsd-static:latest  ")
+
+
+def test_what_is_said_of_an_image_has_a_limit(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """All together; whoever may push may otherwise fill the memory of whoever verifies."""
+    pair.sign(*pair.targets)
+    monkeypatch.setattr("reproducibility.trust_evidence._MAX_TOTAL", 5000)
+    with pytest.raises(FetchError, match="more than 5000 bytes of signatures and statements"):
+        pair.run_with_keys()
 
 
 def test_a_damaged_blob_is_not_believed(pair: Pair) -> None:
