@@ -10,7 +10,8 @@ policy_config.go, policy_reference_match.go, policy_eval.go.
    `signedIdentity` says: by default the reference has to be the same, or, of an image pulled by
    digest, the repository.
 3. Keyless signatures and transparency logs are not judged here: a policy that wants them is an
-   error, not a guess.
+   error, not a guess. So is one that podman itself would not read: with an unknown member, or keys
+   from more than one place.
 """
 
 from __future__ import annotations
@@ -31,6 +32,14 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 _DOCKER: Final = "docker"
+_COMMON: Final = frozenset({"type", "keyPath", "keyPaths", "keyData", "signedIdentity"})
+_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "reject": frozenset({"type"}),
+    "insecureAcceptAnything": frozenset({"type"}),
+    "signedBy": _COMMON | {"keyType"},
+    "sigstoreSigned": _COMMON | {"keyDatas"},
+}
+_SOURCES: Final = ("keyPath", "keyPaths", "keyData", "keyDatas")
 _KEYLESS: Final = frozenset(
     {"fulcio", "pki", "rekorPublicKeyPath", "rekorPublicKeyPaths", "rekorPublicKeyData"}
     | {"rekorPublicKeyDatas"}
@@ -45,6 +54,9 @@ class Identity(Protocol):
 
 
 def _parsed(text: str) -> Reference | None:
+    """Read a name in a signature, which has no transport in front."""
+    if "://" in text:
+        return None
     try:
         return Reference.parse(text)
     except FormatError:
@@ -96,7 +108,10 @@ class ExactReference:
     def accepts(self, signed: str, pulled: Reference) -> bool:
         """Compare."""
         del pulled
-        return _parsed(signed) == _parsed(self.wanted) is not None
+        reference = _parsed(signed)
+        if reference is None or (reference.tag is None and reference.digest is None):
+            return False
+        return reference == _parsed(self.wanted)
 
 
 @dataclass(frozen=True, slots=True)
@@ -198,34 +213,49 @@ def _requirements(d: Mapping[str, object], key: str) -> tuple[Requirement, ...]:
 
 def _requirement(d: Mapping[str, object]) -> Requirement:
     kind = get_required(d, str, "type")
-    if kind in ("reject", "insecureAcceptAnything"):
-        return Requirement(kind=kind, keys=(), identity=MatchRepoDigestOrExact())
-    if kind not in ("signedBy", "sigstoreSigned"):
+    if kind not in _MEMBERS:
         raise FormatError(f"got {kind!r}, which is not judged here", context="type")
     wanted = sorted(_KEYLESS & set(d))
     if wanted:
         raise FormatError(f"{wanted[0]!r} is not judged here, only keys are")
+    refuse_unknown(d, _MEMBERS[kind])
+    if kind in ("reject", "insecureAcceptAnything"):
+        return Requirement(kind=kind, keys=(), identity=MatchRepoDigestOrExact())
     if kind == "signedBy" and d.get("keyType") != "GPGKeys":
         raise FormatError(f"got {d.get('keyType')!r}, want GPGKeys", context="keyType")
     return Requirement(kind=kind, keys=tuple(_keys(d)), identity=_identity(d))
 
 
 def _keys(d: Mapping[str, object]) -> Iterator[bytes]:
-    paths = [*([d["keyPath"]] if "keyPath" in d else []), *get_sequence_of(d, str, "keyPaths")]
+    sources = [name for name in _SOURCES if name in d]
+    if len(sources) != 1:
+        raise FormatError(
+            f"got {' and '.join(sources) or 'no key'}, want one of {', '.join(_SOURCES)}"
+        )
+    paths = [get_required(d, str, "keyPath")] if "keyPath" in d else []
+    paths += get_sequence_of(d, str, "keyPaths")
     for path in paths:
         try:
-            yield Path(str(path)).read_bytes()
+            yield Path(path).read_bytes()
         except OSError as e:
             reason = (e.strerror or "cannot be read").lower()
             raise FormatError(f"{path}: {reason}", context="keyPath") from None
-    encoded = [*([d["keyData"]] if "keyData" in d else []), *get_sequence_of(d, str, "keyDatas")]
+    encoded = [get_required(d, str, "keyData")] if "keyData" in d else []
+    encoded += get_sequence_of(d, str, "keyDatas")
     for text in encoded:
         try:
-            yield base64.b64decode(str(text), validate=True)
+            yield base64.b64decode(text, validate=True)
         except (binascii.Error, ValueError):
             raise FormatError("not base64", context="keyData") from None
     if not paths and not encoded:
-        raise FormatError("missing", context="keyPath")
+        raise FormatError("want at least one", context=sources[0])
+
+
+_IDENTITY_MEMBERS: Final[Mapping[str, frozenset[str]]] = {
+    "exactReference": frozenset({"type", "dockerReference"}),
+    "exactRepository": frozenset({"type", "dockerRepository"}),
+    "remapIdentity": frozenset({"type", "prefix", "signedPrefix"}),
+}
 
 
 def _identity(d: Mapping[str, object]) -> Identity:
@@ -233,6 +263,7 @@ def _identity(d: Mapping[str, object]) -> Identity:
     if identity is None:
         return MatchRepoDigestOrExact()
     kind = get_required(identity, str, "type")
+    refuse_unknown(identity, _IDENTITY_MEMBERS.get(kind, frozenset({"type"})))
     simple: dict[str, Identity] = {
         "matchRepoDigestOrExact": MatchRepoDigestOrExact(),
         "matchExact": MatchExact(),

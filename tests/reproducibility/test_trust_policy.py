@@ -75,23 +75,20 @@ def test_other_transports_are_of_no_interest() -> None:
 # ---------------------------------------------------------------- keys
 
 
-def test_keys_come_from_files_and_from_the_policy(tmp_path: Path) -> None:
+def test_keys_come_from_files_or_from_the_policy(tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
         (tmp_path / name).write_bytes(name.encode())
-    (requirement,) = policy(
-        **{
-            "ghcr.io": [
-                {
-                    "type": "signedBy",
-                    "keyType": "GPGKeys",
-                    "keyPath": str(tmp_path / "a"),
-                    "keyPaths": [str(tmp_path / "b"), str(tmp_path / "c")],
-                    "keyData": base64.b64encode(b"d").decode(),
-                }
-            ]
-        }
-    ).requirements(TAGGED)
-    assert requirement.keys == (b"a", b"b", b"c", b"d")
+    encoded = [base64.b64encode(data).decode() for data in (b"d", b"e")]
+    for source, keys in (
+        ({"keyPath": str(tmp_path / "a")}, (b"a",)),
+        ({"keyPaths": [str(tmp_path / "b"), str(tmp_path / "c")]}, (b"b", b"c")),
+        ({"keyData": encoded[0]}, (b"d",)),
+        ({"keyDatas": encoded}, (b"d", b"e")),
+    ):
+        (requirement,) = policy(**{"ghcr.io": [{"type": "sigstoreSigned", **source}]}).requirements(
+            TAGGED
+        )
+        assert requirement.keys == keys
 
 
 @pytest.mark.parametrize(
@@ -99,7 +96,24 @@ def test_keys_come_from_files_and_from_the_policy(tmp_path: Path) -> None:
     [
         ({"type": "signedBaseLayer"}, "which is not judged here"),
         ({"type": "signedBy", "keyData": "AA=="}, "want GPGKeys"),
-        ({"type": "signedBy", "keyType": "GPGKeys"}, "keyPath: missing"),
+        ({"type": "signedBy", "keyType": "GPGKeys"}, "got no key, want one of keyPath"),
+        (
+            {"type": "sigstoreSigned", "keyData": "AA==", "keyPath": "x"},
+            "got keyPath and keyData, want one of",
+        ),
+        ({"type": "sigstoreSigned", "keyPaths": []}, "keyPaths: want at least one"),
+        ({"type": "sigstoreSigned", "keyPath": 7}, "keyPath"),
+        ({"type": "signedBy", "keyType": "GPGKeys", "keyDatas": ["AA=="]}, "key 'keyDatas'"),
+        ({"type": "sigstoreSigned", "keyData": "AA==", "signedIdentiy": {}}, "key 'signedIdentiy'"),
+        ({"type": "reject", "keyPath": "x"}, "unknown key 'keyPath'"),
+        (
+            {
+                "type": "sigstoreSigned",
+                "keyData": "AA==",
+                "signedIdentity": {"type": "matchExact", "dockerReference": "x"},
+            },
+            "unknown key 'dockerReference'",
+        ),
         ({"type": "signedBy", "keyType": "GPGKeys", "keyData": "!"}, "not base64"),
         (
             {"type": "signedBy", "keyType": "GPGKeys", "keyPath": "/nonexistent"},
@@ -137,6 +151,7 @@ OTHER_TAG = "ghcr.io/freebsd/static:14.3"
 NO_TAG = "ghcr.io/freebsd/static"
 OTHER = "ghcr.io/freebsd/dynamic:15.0"
 BROKEN = "No Reference"
+TRANSPORT = f"docker://{SAME}"
 
 
 @pytest.mark.parametrize(
@@ -150,6 +165,7 @@ BROKEN = "No Reference"
         (MatchRepository(), PINNED, {SAME, OTHER_TAG, NO_TAG}),
         (ExactReference(OTHER), TAGGED, {OTHER}),
         (ExactRepository("ghcr.io/freebsd/dynamic"), TAGGED, {OTHER}),
+        (ExactReference(NO_TAG), TAGGED, set()),
         (ExactReference(BROKEN), TAGGED, set()),
         (ExactRepository(BROKEN), TAGGED, set()),
         (RemapIdentity("mirror.example", "ghcr.io"), TAGGED, {SAME}),
@@ -159,7 +175,7 @@ BROKEN = "No Reference"
 )
 def test_names_in_signatures(identity: Identity, pulled: Reference, accepted: set[str]) -> None:
     """As containers/image compares them (policy_reference_match.go)."""
-    names = {SAME, OTHER_TAG, NO_TAG, OTHER, BROKEN}
+    names = {SAME, OTHER_TAG, NO_TAG, OTHER, BROKEN, TRANSPORT}
     assert {name for name in names if identity.accepts(name, pulled)} == accepted
 
 
