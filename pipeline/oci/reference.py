@@ -38,13 +38,20 @@ _COMPONENT: Final = "[a-z0-9]+(?:(?:[._]|__|-+)[a-z0-9]+)*"
 _PATH_RE: Final = re.compile(rf"{_COMPONENT}(?:/{_COMPONENT})*")
 _TAG_RE: Final = re.compile("[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}")
 _DIGEST_RE: Final = re.compile("[0-9a-f]{64}")
+_ACCOUNT_RE: Final = re.compile("^(?:[a-z]+://)?[^/]*@(?!sha256:)")
+
+
+def _shown(text: str) -> str:
+    """Return what was given, for people; an account in front of a host is not repeated."""
+    plain = _ACCOUNT_RE.sub("", text)
+    return f"{'…@' if plain != text else ''}{plain[:300]}"
 
 
 def check_host(text: str) -> str:
     """Return a registry's host and port if that is what it is."""
     match = _HOST_RE.fullmatch(text)
     if match is None or int(match["port"] or 0) > _MAX_PORT:
-        raise FormatError(f"got registry {text[:300]!r}, want a host name and perhaps a port")
+        raise FormatError(f"got registry {_shown(text)!r}, want a host name and perhaps a port")
     return text
 
 
@@ -123,6 +130,11 @@ class Reference:
         Raises:
             FormatError: it is none.
         """
+        if _ACCOUNT_RE.match(text.removeprefix(_TRANSPORT)):
+            raise FormatError(
+                f"got reference {_shown(text)!r}, want HOST/PATH[:TAG][@sha256:DIGEST], no account",
+                hint="log in, e.g. with podman login",
+            )
         rest, at, digest = text.removeprefix(_TRANSPORT).partition("@")
         start = rest.rfind("/") + 1
         last, colon, tag = rest[start:].partition(":")
@@ -176,5 +188,7 @@ class Prefix:
         """
         host, _, path = text.removeprefix(_TRANSPORT).rstrip("/").partition("/")
         if host != "localhost" and not any(c in ".:" for c in host):
-            raise FormatError(f"got {text[:300]!r}, want a registry and perhaps a namespace in it")
+            raise FormatError(
+                f"got {_shown(text)!r}, want a registry and perhaps a namespace in it"
+            )
         return cls(host=canonical_host(host), path=path)

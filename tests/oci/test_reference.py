@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from pipeline.errors import FormatError
 from pipeline.formats.digest import Digest
-from pipeline.oci.reference import Prefix, Reference, api_host, check_path, check_tag
+from pipeline.oci.reference import Prefix, Reference, api_host, check_host, check_path, check_tag
 
 HEX = "1" * 64
 
@@ -119,6 +119,21 @@ def test_what_is_no_prefix_is_refused(text: str) -> None:
     """Without a host it might be meant for docker.io, or be a slip: nothing is guessed."""
     with pytest.raises(FormatError):
         Prefix.parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("me:hunter2@h.io/x:t", "hunter2@h.io/x", "docker://me:hunter2@h.io/x", "me:hunter2@h"),
+        *("https://me:hunter2@h.io/x", f"me:hunter2@h.io/x@sha256:{HEX}"),
+    ],
+)
+def test_an_account_in_a_name_is_refused_and_not_repeated(text: str) -> None:
+    for parse in (Reference.parse, *(() if "://" in text else (Prefix.parse, check_host))):
+        with pytest.raises(FormatError) as caught:
+            parse(text)
+        assert "hunter2" not in str(caught.value)
+        assert "…@h" in str(caught.value)
 
 
 PATHS = st.from_regex(r"\A[a-z0-9]{1,8}([._-][a-z0-9]{1,4})?(/[a-z0-9]{1,8}){0,3}\Z")
