@@ -18,7 +18,7 @@ from pipeline.rootfs.sysdb.certificates import (
     rehash_links,
     source_directories,
 )
-from pipeline.rootfs.sysdb.pem import write_pem_certificate
+from pipeline.rootfs.sysdb.pem import iter_pem_certificates, write_pem_certificate
 
 FIXTURES: Final = Path(__file__).parents[3] / "fixtures" / "sysdb"
 LOCALBASE: Final = "usr/local"
@@ -197,6 +197,18 @@ def test_equal_hashes_are_counted_in_the_order_of_sha1() -> None:
     assert first + second == rehash["etc/ssl/cert.pem"]
     swapped = {f"{TRUSTED}/a.pem": ELM_OLD, f"{TRUSTED}/z.pem": ELM_NEW}
     assert written(copies(swapped)) == rehash
+
+
+def test_that_order_is_not_the_one_of_the_certificates_themselves() -> None:
+    """Certificates that differ in the last byte of their signature: their own order is known."""
+    (der,) = iter_pem_certificates(ELM_OLD)
+    ders = [der[:-1] + bytes((byte,)) for byte in range(8)]
+    by_sha1 = sorted(ders, key=lambda d: hashlib.sha1(d, usedforsecurity=False).digest())
+    assert by_sha1 != ders
+    pem = b"".join(write_pem_certificate(d) for d in ders)
+    rehash = written(copies({f"{TRUSTED}/a.pem": pem}))
+    for count, expected in enumerate(by_sha1):
+        assert rehash[f"etc/ssl/certs/1a04f4f6.{count}"] == write_pem_certificate(expected)
 
 
 def test_other_files_of_the_directories_are_removed() -> None:
