@@ -169,15 +169,18 @@ def _purl(purl: str) -> dict[str, object]:
 
 
 def _extracted(licenses: Iterable[License]) -> list[dict[str, object]]:
-    references = sorted({pair for found in licenses for pair in found.references})
+    """Explain references; names that differ only in what had to be changed share one."""
+    names: dict[str, list[str]] = {}
+    for reference, name in sorted({pair for found in licenses for pair in found.references}):
+        names.setdefault(reference, []).append(name)
     return [
         {
             "licenseId": reference,
-            "name": name,
-            "extractedText": f"FreeBSD's packages call this licence {name}; its text is not in"
-            " their metadata.",
+            "name": " or ".join(called),
+            "extractedText": f"FreeBSD's packages call this licence {' or '.join(called)}; its text"
+            " is not in their metadata.",
         }
-        for reference, name in references
+        for reference, called in names.items()
     ]
 
 

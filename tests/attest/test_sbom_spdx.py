@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -11,9 +12,10 @@ import pytest
 from spdx_tools.spdx.parser.jsonlikedict.json_like_dict_parser import JsonLikeDictParser
 from spdx_tools.spdx.validation.document_validator import validate_full_spdx_document
 
+from pipeline.attest.license import license_of
 from pipeline.attest.sbom import content_uuid
 from pipeline.attest.sbom_spdx import to_spdx
-from tests.attest.sboms import MANIFEST, package, sbom
+from tests.attest.sboms import MANIFEST, file, package, sbom
 from tests.elsewhere import run_elsewhere
 
 if TYPE_CHECKING:
@@ -114,6 +116,28 @@ def test_files_have_both_sums_and_packages_a_verification_code() -> None:
         "packageVerificationCodeValue": code
     }
     assert of(d["packages"], "a+b")["filesAnalyzed"] is False
+
+
+def test_a_verification_code_does_not_depend_on_the_order_of_files() -> None:
+    sums = sorted(hashlib.sha1(content).hexdigest() for content in (b"1", b"2", b"3"))
+    code = hashlib.sha1("".join(sums).encode()).hexdigest()
+    for order in itertools.permutations((b"1", b"2", b"3")):
+        files = [file(str(number), content) for number, content in enumerate(order)]
+        d = json.loads(to_spdx(sbom(packages=(package("lib", *files),))))
+        assert of(d["packages"], "lib")["packageVerificationCode"] == {
+            "packageVerificationCodeValue": code
+        }
+
+
+def test_licences_whose_names_become_one_are_explained_once() -> None:
+    """Identifiers are unique in a document (SPDX 2.3, 10.1)."""
+    licenses = [license_of((name,), "single") for name in ("my_own", "my-own", "other")]
+    packages = tuple(package(str(n), license=found) for n, found in enumerate(licenses))
+    d = json.loads(to_spdx(sbom(packages=packages)))
+    assert [(e["licenseId"], e["name"]) for e in d["hasExtractedLicensingInfos"]] == [
+        ("LicenseRef-FreeBSD-my-own", "my-own or my_own"),
+        ("LicenseRef-FreeBSD-other", "other"),
+    ]
 
 
 def test_licences_are_declared_and_unknown_ones_explained() -> None:
