@@ -41,6 +41,16 @@ def test_decrypt_is_the_inverse_and_equal_inputs_have_equal_bytes() -> None:
     assert decrypt_key(data, b"") == b"pkcs8"
 
 
+def test_a_key_is_derived_at_the_cost_that_cosign_takes() -> None:
+    body = b"".join(encrypt_key(b"pkcs8", b"", salt=SALT, nonce=NONCE).splitlines()[1:-1])
+    document = canonical_json.loads_object(base64.b64decode(body))
+    assert document["kdf"] == {
+        "name": "scrypt",
+        "params": {"N": 65536, "r": 8, "p": 1},
+        "salt": base64.b64encode(SALT).decode(),
+    }
+
+
 def test_the_wrong_password_is_said_without_saying_it() -> None:
     with pytest.raises(ConfigurationError) as caught:
         decrypt_key(cosign.PRIVATE_KEY, b"letmein")

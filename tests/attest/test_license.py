@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from license_expression import get_spdx_licensing  # type: ignore[import-untyped]
 
@@ -13,6 +15,16 @@ LICENSING = get_spdx_licensing()
 @pytest.mark.parametrize("expression", sorted(set(SPDX.values())))
 def test_every_name_of_the_table_is_of_the_list(expression: str) -> None:
     assert LICENSING.validate(expression, strict=True).errors == []
+
+
+@pytest.mark.parametrize("name", [n for n in SPDX if n.startswith(("AGPL", "GPL", "LGPL"))])
+def test_a_plus_means_or_later_and_nothing_else_does(name: str) -> None:
+    """With the version that the name says: `LGPL21+` is LGPL-2.1-or-later."""
+    match = re.fullmatch(r"([ALG]*PL)v?(\d)(\d?)(?:RLE)?(\+?)", name)
+    assert match is not None
+    kind, major, minor, plus = match.groups()
+    wanted = f"{kind}-{major}.{minor or 0}-{'or-later' if plus else 'only'}"
+    assert SPDX[name].partition(" ")[0] == wanted
 
 
 @pytest.mark.parametrize(
@@ -32,6 +44,7 @@ def test_every_name_of_the_table_is_of_the_list(expression: str) -> None:
             "",
         ),
         (("MIT", "MIT"), "and", "MIT", "MIT"),
+        (("GPLv2",), "single", "GPL-2.0-only", "GPL-2.0-only"),
         (("GPLv2+",), "single", "GPL-2.0-or-later", "GPL-2.0-or-later"),
     ],
 )
