@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _NONE: Final = "no signature"
+_OTHER_TYPE: Final = "a statement of type"
 
 
 class Answer(enum.StrEnum):
@@ -220,10 +221,10 @@ def judge_cosign3(evidence: Evidence, keys: Sequence[PublicKey]) -> Cell:
     def check(bundle: bytes) -> None:
         statement = verify_bundle(bundle, keys, evidence.digest)
         if statement.predicate_type != PredicateType.SIGNATURE:
-            raise SignatureError(f"a statement of type {statement.predicate_type}")
+            raise SignatureError(f"{_OTHER_TYPE} {statement.predicate_type}")
 
     cell = _any_of(evidence, evidence.bundles, check)
-    if cell.answer is Answer.REFUSED and all(r.startswith("a statement") for r in cell.reasons):
+    if cell.answer is Answer.REFUSED and all(r.startswith(_OTHER_TYPE) for r in cell.reasons):
         return Cell(label=cell.label, answer=Answer.UNSIGNED, reasons=("no signature bundle",))
     return cell
 

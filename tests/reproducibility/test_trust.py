@@ -283,6 +283,29 @@ def test_a_signature_of_another_manifest_does_not_count(pair: Pair) -> None:
     assert "signature of another manifest" in cells["freebsd/amd64"].reasons[0]
 
 
+def test_a_statement_about_another_manifest_does_not_count(pair: Pair) -> None:
+    """Signed by our key, and attached to what it is not about."""
+    about, attached_to = pair.platforms
+    for kind in (PredicateType.SIGNATURE, PredicateType.SPDX):
+        statement = Statement(
+            subjects=(Subject(about.digest),), predicate_type=kind, predicate={}
+        ).to_bytes()
+        documents = attest(
+            attached_to,
+            [pair.store.put(statement)],
+            Signatures(SIGNER, store=pair.store),
+            store=pair.store,
+        )
+        publish(documents, layout=pair.attest)
+    cell = rows(pair)["cosign 3"].cells[2]
+    assert (cell.label, cell.answer) == ("freebsd/arm64", "refused")
+    assert set(cell.reasons) == {"a statement about another manifest"}
+    source = PairSource(Layout(pair.folder / "oci"), pair.attest, NAME)
+    found = find_statements(gather(source, PULLED, None)[2], [SIGNER.public_key])
+    assert found.legacy == found.bundles == ()
+    assert set(found.problems) == {"statement: a statement about another manifest"}
+
+
 def test_two_manifests_of_one_platform_are_judged_each(
     pair: Pair, capsys: pytest.CaptureFixture[str]
 ) -> None:
