@@ -105,6 +105,7 @@ class _Blobs:
             return 0
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(f".{path.name}.part")
+        part.unlink(missing_ok=True)  # an export that was interrupted may have made it a link
         what = f"blob {blob.digest}"
         try:
             with self._source.open(blob.digest) as reader, part.open("wb") as f:

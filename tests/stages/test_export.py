@@ -129,6 +129,19 @@ def test_a_blob_of_two_repositories_is_one_file(maker: Maker, site: Path) -> Non
     assert one.samefile(two)
 
 
+def test_an_export_does_not_write_into_what_an_interrupted_one_has_linked(
+    maker: Maker, site: Path
+) -> None:
+    """The other name's file is being served."""
+    export(maker.layout, [STATIC, RUNTIME], site)
+    one, two = (site / f"v2/fb/{n}/blobs/{Digest.of(BASE)}" for n in ("static", "runtime"))
+    two.replace(two.with_name(f".{two.name}.part"))
+    before = one.stat().st_mtime_ns
+    export(maker.layout, [RUNTIME], site)
+    assert one.stat().st_mtime_ns == before
+    assert one.read_bytes() == two.read_bytes() == BASE
+
+
 def test_without_links_there_are_two(
     maker: Maker, site: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
