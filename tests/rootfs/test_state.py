@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,10 +16,13 @@ from pipeline.pkg.effects import (
     AddMember,
     AddShell,
     AddUser,
+    CertctlForm,
+    CertctlRehash,
     ChangeMode,
     CopySample,
     CreateFile,
     Effect,
+    IndexInfo,
     Ldconfig,
     MakeDirectory,
 )
@@ -40,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
 EPOCH = 1000
+CERTIFICATES = Path(__file__).parents[2] / "fixtures/miniature/assets/certs/trusted"
 ROOT = "root:*:0:0::0:0:Charlie &:/root:/bin/sh"
 FILES = AccountFiles(
     f"# comment\n{ROOT}\nwww:*:80:80::0:0:Web:/:/bin/sh\n".encode(),
@@ -359,6 +365,61 @@ def test_a_mode_is_changed() -> None:
 def test_a_loop_of_links_ends() -> None:
     with pytest.raises(ScriptError, match="too many levels of symlinks"):
         Tree(others=[link("a", "b"), link("b", "a")]).read("a")
+
+
+# ---------------------------------------------------------------- info, certificates
+
+
+def test_an_info_directory_gets_its_node() -> None:
+    """Of the files right in it; not of those below."""
+    text = b"INFO-DIR-SECTION A\nSTART-INFO-DIR-ENTRY\n* %s: (x).\nEND-INFO-DIR-ENTRY\n"
+    folder = "usr/local/share/info"
+    tree = Tree(
+        file(f"{folder}/quill.info", text % b"quill"),
+        file(f"{folder}/more/nib.info", text % b"nib"),
+    )
+    apply_databases(tree.writer, BASE, [IndexInfo(directory=f"/{folder}")], accounts_changed=False)
+    made = tree.read(f"{folder}/dir")
+    assert made is not None
+    assert made.endswith(b"* Menu:\n\nA\n* quill: (x).\n")
+    empty = Tree(others=[directory(folder)])
+    apply_databases(empty.writer, BASE, [IndexInfo(directory=f"/{folder}")], accounts_changed=False)
+    assert empty.read(f"{folder}/dir") is None
+
+
+@pytest.mark.parametrize(
+    ("program", "kind"),
+    [(b"install -lrs", Kind.LINK), (b"install -lm", Kind.FILE), (None, Kind.FILE)],
+)
+def test_the_shell_certctl_of_the_image_says_what_is_made(
+    program: bytes | None, kind: Kind
+) -> None:
+    """The later version where there is no program."""
+    source = "usr/share/certs/trusted/Aspen_Root_R1.pem"
+    pem = (CERTIFICATES / "Aspen_Root_R1.pem").read_bytes()
+    tools = () if program is None else (file("usr/sbin/certctl", program),)
+    tree = Tree(file(source, pem), *tools)
+    rehash = CertctlRehash(form=CertctlForm.SHELL)
+    apply_databases(tree.writer, BASE, [rehash], accounts_changed=False)
+    made = tree.composer.get("etc/ssl/certs/0e9c725c.0")
+    assert made is not None
+    assert made.kind is kind
+    assert tree.read("etc/ssl/certs/0e9c725c.0") == pem
+    if kind is Kind.LINK:
+        assert made.link == f"../../../{source}"
+    else:
+        assert made.mode == 0o444
+
+
+def test_an_edited_file_carries_the_time_of_the_build() -> None:
+    """And keeps its owner and mode, but belongs to no package any more."""
+    entry, data = file("etc/shells", b"/bin/sh\n")
+    entry = replace(entry, mode=0o664, group=5)
+    tree = Tree((entry, data))
+    tree.apply(AddShell(path="/bin/qsh"))
+    made = tree.composer.get("etc/shells")
+    assert made is not None
+    assert (made.mtime, made.mode, made.group, made.package) == (EPOCH, 0o664, 5, "")
 
 
 # ---------------------------------------------------------------- hints
