@@ -340,6 +340,10 @@ def test_doit_writes_archives_and_a_site(project: Project) -> None:
     path = project.path / "build/archives/freebsd-static-15.0.tar"
     before = path.read_bytes()
     assert findings(open_layout(path)) == []
+    name = "freebsd-static:15.0"  # which SBOMs and the lock beside it make necessary
+    target = project.path / "copied"
+    skopeo("copy", "--all", "--preserve-digests", f"oci-archive:{path}:{name}", f"oci:{target}:x")
+    assert str(Layout(target).references()["x"].digest) == project.digests()[name]
     site = project.path / "build/registry/v2"
     tags = json.loads((site / "freebsd-static/tags/list").read_bytes())["tags"]
     referred = [tag for tag in tags if tag.startswith("sha256-")]
