@@ -72,6 +72,8 @@ if TYPE_CHECKING:
 
 MASTER_PASSWD: Final = "etc/master.passwd"  # noqa: S105  - a file
 GROUP: Final = "etc/group"
+_SECRET: Final = 0o600
+"""Mode of what holds passwords; pwd_mkdb sets it, whatever master.passwd had."""
 _SHELLS: Final = "etc/shells"
 _CERTCTL: Final = "usr/sbin/certctl"
 _LOCALBASE: Final = "usr/local"
@@ -338,7 +340,7 @@ def _add_shell(writer: StateWriter, effect: AddShell, source: str) -> None:
 
 
 def _change_mode(writer: StateWriter, effect: ChangeMode, source: str) -> None:
-    entry = writer.composer.get(effect.path[1:])
+    entry = writer.resolve(effect.path[1:])
     if entry is None:
         raise ScriptError(f"{effect.describe()} ({source}): the image has no such path")
     if entry.mode != effect.mode:
@@ -377,11 +379,14 @@ def _order(base: Base, asked: ByteOrder) -> db185.ByteOrder:
 
 def _accounts(writer: StateWriter, base: Base) -> None:
     master = parse_master_passwd(writer.need(MASTER_PASSWD, "pwd_mkdb"))
+    entry = writer.composer.get(MASTER_PASSWD)
+    if entry is not None and entry.kind is Kind.FILE and entry.mode != _SECRET:
+        writer.place(replace(entry, mode=_SECRET, inode=0), source="pwd_mkdb", kind="edited")
     keep_comments = base.major < _C_CERTCTL
     for path, data, mode in (
         ("etc/passwd", build_passwd(master, keep_comments=keep_comments), 0o644),
         ("etc/pwd.db", build_pwd_db(master), 0o644),
-        ("etc/spwd.db", build_spwd_db(master), 0o600),
+        ("etc/spwd.db", build_spwd_db(master), _SECRET),
     ):
         writer.write(path, data, mode=mode, source="pwd_mkdb")
 

@@ -25,6 +25,7 @@ from pipeline.pkg.effects import (
     IndexInfo,
     Ldconfig,
     MakeDirectory,
+    PwdMkdb,
 )
 from pipeline.pkg.localdb_schema import DEFAULT_SCHEMA
 from pipeline.pkg.manifest import PackageManifest
@@ -222,6 +223,17 @@ def test_accounts_change_the_files_and_their_databases() -> None:
     assert {"etc/pwd.db", "etc/spwd.db"} <= tree.keys()
 
 
+def test_passwords_are_for_root_alone_however_the_file_came() -> None:
+    """pwd_mkdb leaves master.passwd with mode 0600."""
+    tree = Tree(file("etc/master.passwd", FILES.master_passwd))
+    apply_databases(tree.writer, BASE, [PwdMkdb()], accounts_changed=False)
+    modes = {path: tree.composer.get(f"etc/{path}") for path in ("master.passwd", "spwd.db")}
+    assert {path: entry.mode for path, entry in modes.items() if entry} == dict.fromkeys(
+        modes, 0o600
+    )
+    assert tree.read("etc/master.passwd") == FILES.master_passwd
+
+
 def test_a_declared_user_becomes_a_member() -> None:
     """Of an account that exists already, what is declared of its groups is still done."""
     declared = AccountPart(
@@ -353,9 +365,10 @@ def test_a_shell_is_added_once() -> None:
     assert tree.read("etc/shells") == b"/bin/qsh\n"
 
 
-def test_a_mode_is_changed() -> None:
-    tree = Tree(others=[directory("tmp")])
-    tree.apply(ChangeMode(path="/tmp", mode=0o1777))
+def test_a_mode_is_changed_of_what_a_link_leads_to() -> None:
+    """As chmod(1) does."""
+    tree = Tree(others=[directory("tmp"), link("alias", "tmp")])
+    tree.apply(ChangeMode(path="/alias", mode=0o1777))
     changed = tree.composer.get("tmp")
     assert changed is not None
     assert changed.mode == 0o1777
