@@ -14,18 +14,15 @@ from pipeline.errors import ConflictError, ScriptError
 from pipeline.formats.mtree import Entry, Kind
 from pipeline.pkg.effects import AddGroup, AddMember, AddUser
 from pipeline.pkg.localdb import build_localdb
-from pipeline.rootfs.accounts import ROOT_ONLY, Accounts, parse_accounts
-from pipeline.rootfs.state import (
+from pipeline.rootfs.account_files import (
     GROUP,
     MASTER_PASSWD,
     AccountFiles,
-    Base,
-    StateWriter,
     account_names,
     add_accounts,
-    apply_databases,
-    apply_file_effects,
 )
+from pipeline.rootfs.accounts import ROOT_ONLY, Accounts, parse_accounts
+from pipeline.rootfs.state import Base, StateWriter, apply_databases, apply_file_effects
 from pipeline.rootfs.tree import Composer, Layer, resolve_owner
 
 if TYPE_CHECKING:

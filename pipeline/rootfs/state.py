@@ -5,9 +5,7 @@ install order, scripts in pkg's order, with three exceptions that change no resu
 accounts come first, because ownership needs them; databases are made once, at the end, from what
 they are made of; and what an image computes just as its parent has it is left out.
 
-1. Accounts: existing names are kept; new users and groups are appended, as pw(8) does. What pw(8)
-   refuses is refused: an id that another has, a primary group that does not exist. An image whose
-   accounts change gets its account databases anew.
+1. Accounts (`account_files`): an image whose accounts change gets its account databases anew.
 2. `/var/run/ld-elf.so.hints` is made for every image with a shared library in a directory of the
    search path. The path is the declared one, else /lib, /usr/lib, those of /usr/lib/compat and
    /usr/local/lib/compat/pkg that exist, /usr/local/lib whether it exists or not (packages that are
@@ -28,10 +26,7 @@ from pipeline.formats.digest import Digest
 from pipeline.formats.mtree import Entry, Kind
 from pipeline.pkg.effects import (
     DIRECTORY_ARGUMENT,
-    AddGroup,
-    AddMember,
     AddShell,
-    AddUser,
     ByteOrder,
     CapMkdb,
     CertctlForm,
@@ -45,6 +40,7 @@ from pipeline.pkg.effects import (
     PwdMkdb,
     ServicesMkdb,
 )
+from pipeline.rootfs.account_files import MASTER_PASSWD, appended
 from pipeline.rootfs.sysdb.capabilities import build_login_conf_db
 from pipeline.rootfs.sysdb.certificates import (
     LinkFamily,
@@ -70,8 +66,6 @@ if TYPE_CHECKING:
     from pipeline.rootfs.accounts import Accounts
     from pipeline.rootfs.tree import Composer
 
-MASTER_PASSWD: Final = "etc/master.passwd"  # noqa: S105  - a file
-GROUP: Final = "etc/group"
 _SECRET: Final = 0o600
 """Mode of what holds passwords; pwd_mkdb sets it, whatever master.passwd had."""
 _SHELLS: Final = "etc/shells"
@@ -95,105 +89,6 @@ class Base:
     little_endian: bool
     library_path: tuple[str, ...]
     """Declared search path; empty for FreeBSD's."""
-
-
-# ---------------------------------------------------------------- accounts
-
-
-@dataclass(frozen=True, slots=True)
-class AccountFiles:
-    """The two files that accounts live in."""
-
-    master_passwd: bytes
-    group: bytes
-
-
-def account_names(data: bytes) -> tuple[bytes, ...]:
-    """Return the names of master.passwd or group, in order, without comments and lines for NIS."""
-    lines = (line.lstrip(b" \t") for line in data.split(b"\n"))
-    return tuple(line.split(b":")[0] for line in lines if line and line[:1] not in b"#+-")
-
-
-def _check_free(data: bytes, number: int, effect: Effect) -> None:
-    """Refuse an id that another name of master.passwd or group has."""
-    for line in data.split(b"\n"):
-        fields = line.split(b":")
-        if _has_id(fields, number):
-            other = fields[0].decode("utf-8", "replace")
-            raise ScriptError(
-                f"{effect.describe()}: {other!r} has that id already",
-                hint="drop one of the two packages, or declare both in `accounts`, with other ids",
-            )
-
-
-def _has_id(fields: Sequence[bytes], number: int) -> bool:
-    is_entry = len(fields) > 3 and not fields[0].lstrip(b" \t").startswith(b"#")  # noqa: PLR2004
-    digits = (b"%d" % number).lstrip(b"0")
-    return is_entry and fields[2].isdigit() and fields[2].lstrip(b"0") == digits
-
-
-def _appended(data: bytes, line: str) -> bytes:
-    end = b"" if data.endswith(b"\n") or not data else b"\n"
-    return data + end + line.encode() + b"\n"
-
-
-def _with_member(group: bytes, name: str, user: str) -> bytes:
-    lines = group.split(b"\n")
-    for i, line in enumerate(lines):
-        fields = line.split(b":")
-        if fields[0] == name.encode() and len(fields) == 4:  # noqa: PLR2004
-            members = [m for m in fields[3].split(b",") if m]
-            if user.encode() not in members:
-                fields[3] = b",".join([*members, user.encode()])
-                lines[i] = b":".join(fields)
-            return b"\n".join(lines)
-    raise ScriptError(
-        f"user {user!r} is to be a member of group {name!r}, which the image does not have",
-        hint="declare the group in `accounts`",
-    )
-
-
-def add_accounts(files: AccountFiles, effects: Iterable[Effect]) -> AccountFiles:
-    """Apply the account effects, in order (rule 1); others are passed over.
-
-    Raises:
-        ScriptError: pw(8) would refuse one of them.
-    """
-    for effect in effects:
-        if isinstance(effect, AddGroup):
-            files = _with_group(files, effect)
-        elif isinstance(effect, AddUser):
-            files = _with_user(files, effect)
-        elif isinstance(effect, AddMember):
-            files = replace(files, group=_with_member(files.group, effect.group, effect.user))
-    return files
-
-
-def _with_group(files: AccountFiles, effect: AddGroup) -> AccountFiles:
-    if effect.name.encode() in account_names(files.group):
-        return files
-    _check_free(files.group, effect.gid, effect)
-    return replace(files, group=_appended(files.group, f"{effect.name}:*:{effect.gid}:"))
-
-
-def _with_user(files: AccountFiles, effect: AddUser) -> AccountFiles:
-    if effect.name.encode() in account_names(files.master_passwd):
-        return files
-    _check_free(files.master_passwd, effect.uid, effect)
-    if not any(_has_id(line.split(b":"), effect.gid) for line in files.group.split(b"\n")):
-        raise ScriptError(
-            f"{effect.describe()}: the image has no group {effect.gid}",
-            hint="declare the group in `accounts`: a name and its gid",
-        )
-    master = _appended(
-        files.master_passwd,
-        f"{effect.name}:*:{effect.uid}:{effect.gid}:{effect.login_class}:0:0:"
-        f"{effect.comment}:{effect.home}:{effect.shell}",
-    )
-    group = files.group
-    for name in effect.groups:
-        group = _with_member(group, name, effect.name)
-    return AccountFiles(master, group)
 
 
 # ---------------------------------------------------------------- the tree
@@ -336,7 +231,7 @@ def _copy_sample(writer: StateWriter, effect: CopySample, source: str) -> None:
 def _add_shell(writer: StateWriter, effect: AddShell, source: str) -> None:
     data = writer.read(_SHELLS) or b""
     if effect.path.encode() not in data.splitlines():
-        writer.edit(_SHELLS, _appended(data, effect.path), mode=0o644, source=source)
+        writer.edit(_SHELLS, appended(data, effect.path), mode=0o644, source=source)
 
 
 def _change_mode(writer: StateWriter, effect: ChangeMode, source: str) -> None:
@@ -493,7 +388,6 @@ def _library_path(writer: StateWriter) -> list[str]:
 
 
 def _is_directory(writer: StateWriter, path: str) -> bool:
-    """Say whether the image has a directory at an absolute path."""
     entry = writer.resolve(_follow("", path)) if path.startswith("/") else None
     return entry is not None and entry.kind is Kind.DIRECTORY
 

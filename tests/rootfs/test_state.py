@@ -1,4 +1,4 @@
-"""What scripts would have made: accounts, single files, the linker's hints."""
+"""What scripts would have made: single files, databases, the linker's hints."""
 
 from __future__ import annotations
 
@@ -12,10 +12,7 @@ import pytest
 from pipeline.errors import ConflictError, ScriptError
 from pipeline.formats.mtree import Entry, Kind
 from pipeline.pkg.effects import (
-    AddGroup,
-    AddMember,
     AddShell,
-    AddUser,
     CertctlForm,
     CertctlRehash,
     ChangeMode,
@@ -27,135 +24,25 @@ from pipeline.pkg.effects import (
     MakeDirectory,
     PwdMkdb,
 )
-from pipeline.pkg.localdb_schema import DEFAULT_SCHEMA
-from pipeline.pkg.manifest import PackageManifest
 from pipeline.rootfs.accounts import Accounts
-from pipeline.rootfs.compose import AccountPart, ImageParts, PackagePart, compose
 from pipeline.rootfs.state import (
-    AccountFiles,
     Base,
     StateWriter,
-    account_names,
-    add_accounts,
     apply_databases,
     apply_file_effects,
 )
 from pipeline.rootfs.tree import Composer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
 EPOCH = 1000
 CERTIFICATES = Path(__file__).parents[2] / "fixtures/miniature/assets/certs/trusted"
-ROOT = "root:*:0:0::0:0:Charlie &:/root:/bin/sh"
-FILES = AccountFiles(
-    f"# comment\n{ROOT}\nwww:*:80:80::0:0:Web:/:/bin/sh\n".encode(),
-    b"wheel:*:0:root\noperator:*:5:root\nwww:*:080:\n",
-)
+MASTER = b"root:*:0:0::0:0:Charlie &:/root:/bin/sh\n"
 BASE = Base(major=15, little_endian=True, library_path=())
 
 
-def user(name: str, uid: int, gid: int, *groups: str) -> AddUser:
-    return AddUser(
-        name=name,
-        uid=uid,
-        gid=gid,
-        login_class="daemon",
-        groups=groups,
-        comment="Quill",
-        home="/nonexistent",
-        shell="/usr/sbin/nologin",
-    )
-
-
-# ---------------------------------------------------------------- accounts
-
-
-def test_new_accounts_are_appended_as_pw_does() -> None:
-    effects: tuple[Effect, ...] = (
-        AddGroup(name="quill", gid=742),
-        user("quill", 742, 742, "operator"),
-        AddMember(group="www", user="quill"),
-        CreateFile(path="/passed/over"),
-    )
-    after = add_accounts(FILES, effects)
-    assert after.master_passwd == FILES.master_passwd + (
-        b"quill:*:742:742:daemon:0:0:Quill:/nonexistent:/usr/sbin/nologin\n"
-    )
-    assert (
-        after.group == b"wheel:*:0:root\noperator:*:5:root,quill\nwww:*:080:quill\nquill:*:742:\n"
-    )
-
-
-def test_a_last_line_without_an_end_gets_one() -> None:
-    files = AccountFiles(ROOT.encode(), b"wheel:*:0:root")
-    effects: tuple[Effect, ...] = (
-        AddGroup(name="quill", gid=742),
-        user("quill", 742, 742, "wheel"),
-    )
-    after = add_accounts(files, effects)
-    assert after.group == b"wheel:*:0:root,quill\nquill:*:742:\n"
-    assert after.master_passwd.startswith(f"{ROOT}\nquill:".encode())
-
-
-def test_existing_names_are_kept_with_the_groups_they_have() -> None:
-    """The script asks `pw usershow` first: of a user who is there, nothing is changed."""
-    effects: tuple[Effect, ...] = (
-        AddGroup(name="www", gid=99),
-        user("www", 99, 99, "operator"),
-    )
-    assert add_accounts(FILES, effects) == FILES
-    member = AddMember(group="wheel", user="root")
-    assert add_accounts(FILES, [member]) == FILES
-
-
-def test_names_are_those_of_entries() -> None:
-    data = b"# a\n  # b\n\nc:*:1:\n+:::\n-d:::\n  e:*:2:\n"
-    assert account_names(data) == (b"c", b"e")
-    effects: tuple[Effect, ...] = (AddGroup(name="quill", gid=742), user("quill", 742, 742))
-    after = add_accounts(AccountFiles(b"#quill:*:742:0::0:0::/:/\n", b"#quill:*:742:\n"), effects)
-    assert after.group == b"#quill:*:742:\nquill:*:742:\n"
-
-
-@pytest.mark.parametrize(
-    ("effects", "message"),
-    [
-        ([AddGroup(name="web", gid=80)], "add group web (80): 'www' has that id already"),
-        ([AddGroup(name="kmem", gid=0)], "add group kmem (0): 'wheel' has that id already"),
-        (
-            [user("web", 80, 80)],
-            "add user web (80:80), home /nonexistent: 'www' has that id already",
-        ),
-        (
-            [AddGroup(name="a", gid=742), AddGroup(name="b", gid=742)],
-            "add group b (742): 'a' has that id already",
-        ),
-        (
-            [user("web", 81, 81)],
-            "add user web (81:81), home /nonexistent: the image has no group 81",
-        ),
-        (
-            [user("web", 81, 80, "nib")],
-            "user 'web' is to be a member of group 'nib', which the image does not have",
-        ),
-        (
-            [AddMember(group="nib", user="root")],
-            "user 'root' is to be a member of group 'nib', which the image does not have",
-        ),
-    ],
-)
-def test_what_pw_refuses_is_refused(effects: Sequence[Effect], message: str) -> None:
-    """pw(8) would fail, the script would go on, and its files would belong to somebody else."""
-    with pytest.raises(ScriptError) as caught:
-        add_accounts(FILES, effects)
-    assert str(caught.value) == message
-    assert "`accounts`" in (caught.value.hint or "")
-
-
-# ---------------------------------------------------------------- whole images
-
-
-def file(path: str, data: bytes, **fields: str) -> tuple[Entry, bytes]:
+def file(path: str, data: bytes) -> tuple[Entry, bytes]:
     digest = hashlib.sha256(data).hexdigest()
     entry = Entry(
         path=path,
@@ -168,104 +55,6 @@ def file(path: str, data: bytes, **fields: str) -> tuple[Entry, bytes]:
         digest=digest,
     )
     return entry, data
-
-
-def package(effects: Sequence[Effect], entries: Sequence[Entry] = ()) -> PackagePart:
-    manifest = PackageManifest.parse(
-        b'{"name":"quill","version":"1","origin":"a/quill","comment":"c","desc":"d","www":"w",'
-        b'"maintainer":"m","prefix":"/usr/local","abi":"FreeBSD:15:amd64","arch":"freebsd:15:*",'
-        b'"flatsize":0}'
-    )
-    return PackagePart(
-        manifest=manifest, entries=tuple(entries), layer="packages", effects=tuple(effects)
-    )
-
-
-def image(
-    parent: Iterable[tuple[Entry, bytes]],
-    *packages: PackagePart,
-    accounts: Sequence[AccountPart] = (),
-) -> dict[str, bytes]:
-    """Compose an image; the contents of the files of its tree."""
-    held = {entry.digest: data for entry, data in parent}
-    for part in packages:
-        held |= {e.digest: CONTENTS[e.digest] for e in part.entries}
-    parts = ImageParts(
-        name="child",
-        parent_name="base",
-        parent=tuple(entry for entry, _ in parent),
-        epoch=EPOCH,
-        base=BASE,
-        keep_flags=False,
-        layers=("packages", "state"),
-        dists=(),
-        packages=packages,
-        picks=(),
-        written=(),
-        accounts=tuple(accounts),
-        effects=(),
-        triggers=(),
-        installed=(),
-        pkg_schema=DEFAULT_SCHEMA,
-    )
-    made = compose(parts, lambda entry: held[entry.digest])
-    return {e.path: {**held, **made.contents}[e.digest] for e in made.tree if e.kind is Kind.FILE}
-
-
-CONTENTS: dict[str, bytes] = {}
-PARENT = (file("etc/master.passwd", FILES.master_passwd), file("etc/group", FILES.group))
-
-
-def test_accounts_change_the_files_and_their_databases() -> None:
-    tree = image(PARENT, package([AddGroup(name="quill", gid=742), user("quill", 742, 742)]))
-    assert tree["etc/group"].endswith(b"quill:*:742:\n")
-    assert tree["etc/passwd"].endswith(b"quill:*:742:742:Quill:/nonexistent:/usr/sbin/nologin\n")
-    assert {"etc/pwd.db", "etc/spwd.db"} <= tree.keys()
-
-
-def test_passwords_are_for_root_alone_however_the_file_came() -> None:
-    """pwd_mkdb leaves master.passwd with mode 0600."""
-    tree = Tree(file("etc/master.passwd", FILES.master_passwd))
-    apply_databases(tree.writer, BASE, [PwdMkdb()], accounts_changed=False)
-    modes = {path: tree.composer.get(f"etc/{path}") for path in ("master.passwd", "spwd.db")}
-    assert {path: entry.mode for path, entry in modes.items() if entry} == dict.fromkeys(
-        modes, 0o600
-    )
-    assert tree.read("etc/master.passwd") == FILES.master_passwd
-
-
-def test_a_declared_user_becomes_a_member() -> None:
-    """Of an account that exists already, what is declared of its groups is still done."""
-    declared = AccountPart(
-        name="www", uid=80, gid=80, groups=("operator",), comment="", home="/", shell="/bin/sh"
-    )
-    tree = image(PARENT, accounts=[declared])
-    assert b"operator:*:5:root,www\n" in tree["etc/group"]
-
-
-@pytest.mark.parametrize("files", [(), PARENT[:1], PARENT[1:]])
-def test_accounts_of_scripts_want_files_to_be_in(files: tuple[tuple[Entry, bytes], ...]) -> None:
-    """They are not lost without a word."""
-    with pytest.raises(
-        ScriptError, match=r"image child has no /etc/master\.passwd or no /etc/group"
-    ):
-        image(files, package([AddGroup(name="quill", gid=742)]))
-
-
-def test_files_that_lose_accounts_of_the_parent_are_refused() -> None:
-    """A package may bring account files of its own; who owns files of the parent must stay."""
-    entry, data = file("etc/master.passwd", f"{ROOT}\n".encode())
-    CONTENTS[entry.digest] = data
-    with pytest.raises(ConflictError) as caught:
-        image(PARENT, package([], [entry]))
-    assert str(caught.value) == (
-        "/etc/master.passwd of image child lacks 'www', which image base has"
-    )
-    www = AccountPart(name="www", uid=80, gid=80, groups=(), comment="", home="/", shell="/bin/sh")
-    assert b"www:*:80:80:" in image(PARENT, package([], [entry]), accounts=[www])["etc/passwd"]
-
-
-# ---------------------------------------------------------------- files
 
 
 class Tree:
@@ -378,6 +167,17 @@ def test_a_mode_is_changed_of_what_a_link_leads_to() -> None:
 def test_a_loop_of_links_ends() -> None:
     with pytest.raises(ScriptError, match="too many levels of symlinks"):
         Tree(others=[link("a", "b"), link("b", "a")]).read("a")
+
+
+def test_passwords_are_for_root_alone_however_the_file_came() -> None:
+    """pwd_mkdb leaves master.passwd with mode 0600."""
+    tree = Tree(file("etc/master.passwd", MASTER))
+    apply_databases(tree.writer, BASE, [PwdMkdb()], accounts_changed=False)
+    modes = {path: tree.composer.get(f"etc/{path}") for path in ("master.passwd", "spwd.db")}
+    assert {path: entry.mode for path, entry in modes.items() if entry} == dict.fromkeys(
+        modes, 0o600
+    )
+    assert tree.read("etc/master.passwd") == MASTER
 
 
 # ---------------------------------------------------------------- info, certificates
