@@ -105,8 +105,10 @@ def test_what_refers_to_an_image_is_in_it(maker: Maker, tmp_path: Path) -> None:
     assert source.open(Digest.of(b"sbom")).read() == b"sbom"
 
 
-def test_nothing_half_is_left(maker: Maker, tmp_path: Path) -> None:
-    maker.layout.path(Digest.of(BASE)).write_bytes(BASE[:-1])
+@pytest.mark.parametrize("data", [BASE[:-1], BASE + b"x", BASE[:-1] + b"x"])
+def test_nothing_half_or_altered_is_left(maker: Maker, tmp_path: Path, data: bytes) -> None:
+    assert data != BASE
+    maker.layout.path(Digest.of(BASE)).write_bytes(data)
     folder = tmp_path / "out"
     with pytest.raises(DigestMismatchError):
         write_archive(maker.layout, {"static:15.0": None}, folder / "x.tar", mtime=0)
