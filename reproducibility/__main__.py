@@ -54,8 +54,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
-    except Exception:  # noqa: BLE001  - whatever it is, it is no verdict
-        traceback.print_exc()
+    except Exception as e:  # noqa: BLE001  - whatever it is, it is no verdict
+        if isinstance(e, OSError) and e.filename is not None:  # of a file that was named
+            sys.stderr.write(f"error: {e.filename}: {(e.strerror or str(e)).lower()}\n")
+        else:
+            traceback.print_exc()
         return COULD_NOT_TELL
     return status
 

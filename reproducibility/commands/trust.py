@@ -61,8 +61,22 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     parser.set_defaults(run=run)
     add = parser.add_argument
     add("image", metavar="IMAGE")
-    add("--gpg-key", type=Path, action="append", default=[], metavar="FILE", help="a GPG key")
-    add("--key", type=Path, action="append", default=[], metavar="FILE", help="a cosign.pub")
+    add(
+        "--gpg-key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="judge by this GPG key, as exported (repeatable)",
+    )
+    add(
+        "--key",
+        type=Path,
+        action="append",
+        default=[],
+        metavar="FILE",
+        help="judge by this cosign.pub (repeatable)",
+    )
     add("--policy", type=Path, metavar="FILE", help="judge by this policy.json as well")
     add("--registries-d", type=Path, metavar="DIR", help="take the lookaside from these settings")
     add("--lookaside", metavar="URL", help="lookaside tree: https, file, or a directory")
@@ -72,9 +86,10 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
     add("--snippets", type=Path, metavar="DIR", help="write policy.json, registries.d and keys")
     add("--lookaside-url", default="", metavar="URL", help="what the snippets say of it")
     registry = parser.add_argument_group("registry")
-    registry.add_argument("--plain-http", action="store_true", default=None)
-    registry.add_argument("--ca-file", type=Path, metavar="FILE")
-    registry.add_argument("--auth-file", type=Path, metavar="FILE")
+    more = registry.add_argument
+    more("--plain-http", action="store_true", default=None, help="without TLS, also elsewhere")
+    more("--ca-file", type=Path, metavar="FILE", help="more certificate authorities")
+    more("--auth-file", type=Path, metavar="FILE", help="look for accounts only there")
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -87,7 +102,7 @@ def run(arguments: argparse.Namespace) -> int:
     # (2) how each client sees it
     rows = list(judge(evidence, keys, pulled, attachments=attachments))
     if arguments.policy is not None:
-        policy = parse_policy(arguments.policy.read_bytes(), what=str(arguments.policy))
+        policy = parse_policy(_read(arguments.policy), what=str(arguments.policy))
         rows += judge_policy(policy, evidence, pulled, attachments=attachments)
     statements = [find_statements(item, keys.cosign) for item in evidence if keys.cosign]
     # (3) say it
@@ -148,6 +163,8 @@ def _pulled(arguments: argparse.Namespace) -> Reference:
 def _source(arguments: argparse.Namespace) -> ImageSource:
     if arguments.image.startswith(_OCI):
         path, name = _layout(arguments.image)
+        if not path.is_dir():
+            raise ConfigurationError(f"{path}: there is no such layout")
         attest = arguments.attest or beside(path, "attest")
         return PairSource(Layout(path), Layout(attest), name)
     reference = Reference.parse(arguments.image)

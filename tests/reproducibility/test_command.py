@@ -57,6 +57,18 @@ def test_exit_codes(sides: tuple[str, str], capsys: pytest.CaptureFixture[str]) 
     assert captured.err.startswith("error: '/nonexistent': no such file or directory\n  hint: ")
 
 
+def test_a_file_that_cannot_be_written_is_no_verdict(
+    sides: tuple[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Status 1 would say that they differ."""
+    (tmp_path / "file").write_text("")
+    target = tmp_path / "file" / "r.json"
+    assert main(["diff", sides[0], sides[0], "--no-diffoscope", "--json", str(target)]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith(f"error: {tmp_path}/file")
+    assert error.count("\n") == 1
+
+
 def test_process(sides: tuple[str, str], tmp_path: Path) -> None:
     """As a program of its own, under any locale, without a traceback."""
     report = tmp_path / "report"

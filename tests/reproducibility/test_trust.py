@@ -439,11 +439,17 @@ def test_the_command_writes_snippets(pair: Pair, tmp_path: Path) -> None:
         (("oci:x:y", "--policy", "p", "--as", "A B"), "reference 'A B'"),
         (("oci:x:y", "--key", "/nonexistent", "--as", "a.b/c:1"), "public key /nonexistent"),
         (("oci:x:y", "--gpg-key", "/nonexistent", "--as", "a.b/c:1"), "/nonexistent: no such"),
+        (("oci:x:y", "--policy", "p", "--as", "a.b/c:1"), "x: there is no such layout"),
     ],
 )
 def test_misuse_is_said_in_one_line(arguments: tuple[str, ...], message: str) -> None:
     with pytest.raises(PipelineError, match=message):
         trust_command(*arguments)
+
+
+def test_a_policy_that_is_not_there_is_said_in_one_line(pair: Pair) -> None:
+    with pytest.raises(PipelineError, match=r"^/nonexistent: no such file or directory$"):
+        pair.run("--policy", "/nonexistent", "--as", IDENTITY)
 
 
 def test_a_name_without_a_tag_is_latest(pair: Pair, capsys: pytest.CaptureFixture[str]) -> None:
