@@ -18,6 +18,7 @@ from pipeline.tasks.build import (
     task_tree,
     task_update,
 )
+from pipeline.tasks.check import task_check
 from pipeline.tasks.config import DOIT_CONFIG
 from pipeline.tasks.push import task_archive, task_export, task_push
 from pipeline.tasks.trust import task_provenance, task_sbom, task_sign
@@ -27,6 +28,7 @@ __all__ = [
     "task_archive",
     "task_audit",
     "task_build",
+    "task_check",
     "task_export",
     "task_fetch",
     "task_image",
