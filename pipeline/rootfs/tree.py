@@ -17,6 +17,7 @@ Rules (docs/FORMAT.md, section Tree):
    so that a layer does not depend on what lies beneath it.
 7. A layer has an entry for each ancestor of its entries, with the attributes that the image gives
    it: overlay file systems take a directory's attributes from the uppermost layer that has it.
+8. No name begins with `.wh.`: in a layer that is a whiteout, which hides a file and is none.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ConflictError, FormatError
 from pipeline.formats.mtree import Entry, Kind, number_links, path_bytes
+from pipeline.rootfs.whiteouts import is_whiteout
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -141,6 +143,11 @@ class Composer:
         return [replace(e, inode=e.inode + base) if e.inode else e for e in entries]
 
     def _place(self, layer: str, entry: Entry, source: str, kind: str) -> None:
+        if is_whiteout(entry.path):
+            raise FormatError(
+                f"/{entry.path} of {source}: a name that begins with .wh. hides a file in an image",
+                hint="no layer can hold a file of this name: leave out what brings it",
+            )
         mtime = min(entry.mtime, self._epoch)
         if entry.kind is Kind.DIRECTORY and entry.mtime == 0:
             mtime = _IMPLIED

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -437,6 +438,26 @@ def test_file_flags_are_dropped_unless_kept() -> None:
         c = composer(keep_flags=keep)
         install(c, "p", [file("a", flags="schg")])
         assert entries(c.layer("l"))["a"].flags == flags
+
+
+# ---------------------------------------------------------------- rule 8: whiteouts
+
+
+@pytest.mark.parametrize("path", [".wh.etc", "etc/.wh.passwd", "etc/.wh..wh..opq", "a/.wh.b/c"])
+def test_no_entry_is_a_whiteout(path: str) -> None:
+    """Rule 8: `/etc/.wh.passwd` of a package would take `/etc/passwd` out of the image."""
+    c = composer([file("etc/passwd")])
+    with pytest.raises(FormatError, match=re.escape(f"/{path} of package p: a name that begins")):
+        install(c, "p", [file(path)])
+    with pytest.raises(FormatError, match=r"of the declaration: a name that begins with \.wh\. "):
+        c.unowned("l", "the declaration", [directory(path)], kind="file")
+
+
+def test_names_like_whiteouts_are_names() -> None:
+    """Only the beginning of a component counts."""
+    c = composer()
+    install(c, "p", [file("etc/a.wh.b"), file("etc/.wh")])
+    assert sorted(entries(c.layer("l"))) == ["etc", "etc/.wh", "etc/a.wh.b"]
 
 
 # ---------------------------------------------------------------- hard links, reading
