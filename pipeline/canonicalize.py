@@ -16,6 +16,7 @@ from pipeline.errors import ConfigurationError, PipelineError
 from pipeline.formats.algorithm import LEVELS, Algorithm
 from pipeline.formats.compression import unpinned_encoder
 from pipeline.host.environment import source_date_epoch
+from pipeline.host.terminal import printable
 from pipeline.pkg.localdb_schema import check_schema
 from pipeline.rootfs.normalise import Rules
 from pipeline.rootfs.ownership import Owners
@@ -104,7 +105,8 @@ def _write(stream: TextIO, lines: Iterable[str]) -> None:
     """Write lines; names of files may be any bytes, and a terminal may take only some letters."""
     encoding = stream.encoding or "utf-8"
     stream.writelines(
-        line.encode(encoding, "backslashreplace").decode(encoding) + "\n" for line in lines
+        printable(line).encode(encoding, "backslashreplace").decode(encoding) + "\n"
+        for line in lines
     )
 
 

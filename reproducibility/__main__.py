@@ -13,6 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import PipelineError
+from pipeline.host.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,7 +47,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = make_parser().parse_args(argv)
         status: int = arguments.run(arguments)
     except PipelineError as e:
-        sys.stderr.write(f"error: {e}\n" + (f"  hint: {e.hint}\n" if e.hint else ""))
+        text = f"error: {e}\n" + (f"  hint: {e.hint}\n" if e.hint else "")
+        sys.stderr.write(printable(text))
         return COULD_NOT_TELL
     except BrokenPipeError:
         sys.stderr.close()

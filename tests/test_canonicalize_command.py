@@ -221,6 +221,8 @@ def test_any_name_can_be_shown(inputs: Path, capsys: pytest.CaptureFixture[str])
     assert "\x1b" not in capsys.readouterr().err
     module._say("a\udcffb")
     assert capsys.readouterr().out == "a\\udcffb\n"
+    module._complain("a\x1b[31m", "b\u202e")
+    assert capsys.readouterr().err == "error: a\\x1b[31m\nhint: b\\u202e\n"
 
 
 def test_an_unpinned_encoder_is_told(

@@ -31,6 +31,7 @@ from pipeline.host.signer import (
     load_private_key,
     public_key_of,
 )
+from pipeline.host.terminal import printable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -134,6 +135,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             sys.stdout.write(f"{options.prefix}.key\n{options.prefix}.pub\n")
     except PipelineError as e:
         hint = "" if e.hint is None else f"\n  hint: {e.hint}"
-        sys.stderr.write(f"error: {e}{hint}\n")
+        sys.stderr.write(printable(f"error: {e}{hint}\n"))
         return _FAILED
     return 0

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, TextIO
 
 from doit.reporter import ConsoleReporter
 
+from pipeline.host.terminal import printable
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
@@ -28,7 +30,7 @@ _missing: set[str] = set()
 
 def say(text: str) -> None:
     """Print a line of a task's own output."""
-    sys.stdout.write(f"{text}\n")
+    sys.stdout.write(f"{printable(text)}\n")
     sys.stdout.flush()
 
 

@@ -19,6 +19,7 @@ from doit.exceptions import TaskFailed
 
 from pipeline.errors import PipelineError
 from pipeline.host.store import hash_file
+from pipeline.host.terminal import printable
 from pipeline.tasks.reporter import HINT, note_missing
 
 if TYPE_CHECKING:
@@ -121,7 +122,8 @@ def run(action: Callable[..., object], *arguments: object) -> TaskFailed | None:
 
 
 def _failure(message: str, hint: str | None) -> TaskFailed:
-    return TaskFailed(message if hint is None else f"{message}\n{HINT}{hint}")
+    message = printable(message, keep="")
+    return TaskFailed(message if hint is None else f"{message}\n{HINT}{printable(hint)}")
 
 
 @functools.cache

@@ -10,9 +10,27 @@ import subprocess
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fixtures.miniature.repository import write_repository
+
+if TYPE_CHECKING:
+    from fixtures.miniature.package import Package
 
 ROOT = Path(__file__).resolve().parents[2]
 MINIATURE = ROOT / "fixtures" / "miniature"
+
+_UNSIGNED = """\
+format = 1
+[repositories.test]
+url = "file:repository"
+signature_type = "none"
+allow_unsigned = true
+[releases."15.0"]
+architectures = ["amd64"]
+repositories = ["test"]
+[images.x]
+"""
 
 _EXECUTED = re.compile(r"(fetch|package|tree|layer|image|index|build)(?: +([0-9]\S*))?")
 
@@ -92,6 +110,15 @@ def embedded(path: Path) -> Project:
     for name in ("images.toml", "images.lock.json", "dodo.py"):
         shutil.copy(ROOT / name, path / name)
     (path / "fixtures").symlink_to(ROOT / "fixtures")
+    return Project(path)
+
+
+def unsigned(path: Path, *packages: Package) -> Project:
+    """Make a project with one image, `x`, of the packages of an unsigned repository."""
+    write_repository(path / "repository", packages)
+    shutil.copy(ROOT / "dodo.py", path / "dodo.py")
+    names = ", ".join(f'"{package.name}"' for package in packages)
+    (path / "images.toml").write_text(_UNSIGNED + f"packages = [{names}]\n")
     return Project(path)
 
 

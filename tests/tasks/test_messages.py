@@ -6,7 +6,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.tasks.project import Project, embedded
+from fixtures.miniature.entry import file
+from fixtures.miniature.package import Package
+from tests.tasks.project import Project, embedded, unsigned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -85,6 +87,29 @@ def test_unsatisfiable_request_explains_the_chain(project: Project) -> None:
     assert run.status == 1
     assert "FreeBSD-fetsh" in run.output
     assert "FreeBSD-fetch" in run.output.split("hint:")[1]
+
+
+def test_packages_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    """What a repository says of itself is quoted; its control characters are not passed on."""
+    odd = "lib\x1b[2Jx\x9b31m\u202e.so"
+    project = unsigned(tmp_path / "p", Package(name="hello", shlibs_required=(odd,)))
+    run = project.doit("update")
+    assert run.status == 1
+    assert r"""hint: allow_missing = ["lib\x1b[2Jx\x9b31m\u202e.so"]""" in run.output
+    assert (run.output + run.errors).replace("\n", "").isprintable()
+    odd = "/usr/share/\x1b]0;title\x07\nfailed   build"
+    project = unsigned(
+        tmp_path / "q",
+        Package(name="hello", entries=(file(odd, b"hello"),)),
+        Package(name="world", entries=(file(odd, b"world"),)),
+    )
+    project.build("update")
+    run = project.doit("build")
+    assert run.status == 1
+    lines = [line for line in run.output.splitlines() if line.startswith("failed ")]
+    assert len(lines) == 1
+    assert r": /usr/share/\x1b]0;title\x07\nfailed   build: a file of package world-1.0" in lines[0]
+    assert (run.output + run.errors).replace("\n", "").isprintable()
 
 
 def test_failure_keeps_the_old_lock(project: Project) -> None:

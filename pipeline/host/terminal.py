@@ -1,0 +1,18 @@
+"""Text for people: what others have written can neither steer a terminal nor hide in it."""
+
+from __future__ import annotations
+
+
+def printable(text: str, *, keep: str = "\t\n") -> str:
+    r"""Return text with what is not printable as escapes, `\x1b` for ESC.
+
+    Messages quote what repositories, registries and archives say of themselves. Control characters
+    among that would recolour, retitle or clear a terminal, and marks of direction reorder a line.
+
+    Args:
+        text: anything.
+        keep: characters that stay though they are not printable.
+    """
+    if text.isprintable():
+        return text
+    return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
