@@ -9,6 +9,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import sys
+from multiprocessing.util import register_after_fork
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,7 +17,7 @@ from doit import get_var
 
 from pipeline.tasks.project import DEFAULT, Project
 from pipeline.tasks.reporter import Reporter
-from pipeline.tasks.state import Sha256Checker
+from pipeline.tasks.state import Sha256Checker, watch_parent
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -56,6 +57,8 @@ sys.excepthook = _quiet_interrupt
 PROJECT: Final = Project(
     _path("config") or Path(DEFAULT), store=_path("store"), output=_path("output")
 )
+
+register_after_fork(PROJECT, watch_parent)
 
 DOIT_CONFIG: Final = {
     "backend": "sqlite3",

@@ -28,7 +28,7 @@ from pipeline.tasks.config import PROJECT
 from pipeline.tasks.places import attest_layout
 from pipeline.tasks.reporter import format_table, say
 from pipeline.tasks.results import image_reference
-from pipeline.tasks.state import Task, run, watch_parent
+from pipeline.tasks.state import Task, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -183,7 +183,6 @@ def _push_task(
     plain_http: bool,  # noqa: FBT001
 ) -> object:
     """Push one image; its own options add to those of `doit push`."""
-    watch_parent()
     options = _Options(
         to=to or of_all.to,
         is_dry=dry_run or of_all.is_dry,

@@ -9,6 +9,7 @@ outputs by inputs, and believes a file by its digest (`host.store`). doit's own 
 from __future__ import annotations
 
 import functools
+import multiprocessing
 import os
 import threading
 from dataclasses import dataclass
@@ -89,7 +90,6 @@ def is_current(task: Any, values: Mapping[str, object], work: Work) -> bool:
 
 def execute(work: Work) -> TaskFailed | None:
     """Run a task's action."""
-    watch_parent()
     return run(work.run, True)  # noqa: FBT003  - hash what is found
 
 
@@ -126,14 +126,11 @@ def _failure(message: str, hint: str | None) -> TaskFailed:
     return TaskFailed(message if hint is None else f"{message}\n{HINT}{printable(hint)}")
 
 
-@functools.cache
-def watch_parent() -> None:
-    """End this worker process when the process that started it is gone.
+def watch_parent(_: object) -> None:
+    """End this worker process when the process that started it is gone; run when it begins.
 
     doit's workers wait for work on a queue that stays open as long as one of them lives.
     """
-    import multiprocessing  # noqa: PLC0415  - loaded by doit in any case where it matters
-
     parent = multiprocessing.parent_process()
     if parent is None:
         return

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -16,8 +18,9 @@ import pytest
 
 from fixtures.miniature import base, generate
 from fixtures.miniature.entry import file
+from fixtures.miniature.package import Package
 from fixtures.miniature.repository import write_repository
-from tests.tasks.project import Project, embedded, with_repositories
+from tests.tasks.project import Project, embedded, unsigned, with_repositories
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -253,3 +256,32 @@ def test_interrupted_build_is_finished_by_the_next(
     project.build()
     assert project.digests() == pristine.digests()
     assert not list((project.path / "build/store/tmp").iterdir())
+
+
+def test_idle_workers_end_with_the_process_that_started_them(tmp_path: Path) -> None:
+    """One waits for a server that says nothing, the other for work."""
+    project = unsigned(tmp_path / "p", Package(name="hello"))
+    project.build("update")
+    shutil.rmtree(project.path / "build")
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"http://127.0.0.1:{server.getsockname()[1]}"
+        for name in ("images.toml", "images.lock.json"):
+            path = project.path / name
+            path.write_text(path.read_text().replace("file:repository", url))
+        process = subprocess.Popen(
+            [sys.executable, "-m", "doit", "-n", "2", "build"],
+            cwd=project.path,
+            env=project.environment(),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            server.settimeout(60)
+            connection, _ = server.accept()
+            with connection:
+                process.kill()
+                process.communicate(timeout=30)  # the pipe stays open as long as a worker lives
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
