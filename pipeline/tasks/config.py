@@ -11,19 +11,13 @@ import os
 import sys
 from multiprocessing.util import register_after_fork
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from doit import get_var
 
 from pipeline.tasks.project import DEFAULT, Project
 from pipeline.tasks.reporter import Reporter
 from pipeline.tasks.state import Sha256Checker, watch_parent
-
-if TYPE_CHECKING:
-    from types import TracebackType
-
-INTERRUPTED: Final = 130
-"""Exit status after Ctrl-C, as shells have it."""
 
 
 def _path(name: str) -> Path | None:
@@ -40,19 +34,7 @@ def _start_by_fork() -> None:
         multiprocessing.set_start_method("fork", force=True)
 
 
-def _quiet_interrupt(
-    kind: type[BaseException], value: BaseException, traceback: TracebackType | None
-) -> None:
-    """Say in one line that Ctrl-C was heard; other exceptions keep their traceback."""
-    if issubclass(kind, KeyboardInterrupt):
-        sys.stderr.write("interrupted; run the same command again to go on\n")
-        sys.stderr.flush()
-        os._exit(INTERRUPTED)
-    sys.__excepthook__(kind, value, traceback)
-
-
 _start_by_fork()
-sys.excepthook = _quiet_interrupt
 
 PROJECT: Final = Project(
     _path("config") or Path(DEFAULT), store=_path("store"), output=_path("output")

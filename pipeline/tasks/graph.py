@@ -5,6 +5,7 @@ Another project's dodo.py is `from pipeline.tasks.graph import *` as well.
 
 from __future__ import annotations
 
+from pipeline.tasks import interrupt  # noqa: F401  - for its effect, and first
 from pipeline.tasks.audit import task_audit, task_report
 from pipeline.tasks.build import (
     task_build,

@@ -154,6 +154,11 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
 
     # ------------------------------------------------------------ parts
 
+    def write(self, text: str) -> None:
+        """Write at once: whoever reads a pipe wants to see how far it is."""
+        self.outstream.write(text)
+        self.outstream.flush()
+
     @staticmethod
     def _reason(fail: Any) -> str:
         """Return a failure's message; for a bug, with its traceback."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import io
 from typing import TYPE_CHECKING
 
 import pytest
 
 from fixtures.miniature.entry import file
 from fixtures.miniature.package import Package
+from pipeline.tasks.reporter import Reporter
 from tests.tasks.project import Project, embedded, unsigned
 
 if TYPE_CHECKING:
@@ -87,6 +89,14 @@ def test_unsatisfiable_request_explains_the_chain(project: Project) -> None:
     assert run.status == 1
     assert "FreeBSD-fetsh" in run.output
     assert "FreeBSD-fetch" in run.output.split("hint:")[1]
+
+
+def test_lines_are_written_at_once() -> None:
+    """Whoever follows a log sees how far it is."""
+    raw = io.BytesIO()
+    stream = io.TextIOWrapper(io.BufferedWriter(raw), "utf-8")
+    Reporter(stream, {}).write("layer    15.0\n")
+    assert raw.getvalue() == b"layer    15.0\n"
 
 
 def test_packages_cannot_steer_the_terminal(tmp_path: Path) -> None:
