@@ -173,7 +173,8 @@ class PublishedLayout(Layout):
                 write_atomically(path, data)
 
     def _remember(self, memory: Mapping[str, list[int]]) -> None:
-        write_atomically(self._memory, canonical_json.dumps(dict(memory)))
+        with contextlib.suppress(OSError):  # a store that may only be read: hashed again next time
+            write_atomically(self._memory, canonical_json.dumps(dict(memory)))
 
     def withdraw(self, name: str) -> None:
         """Remove a reference; its blobs go with the next `prune`."""

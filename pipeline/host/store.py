@@ -237,7 +237,8 @@ class Store:
                     return None
                 changed = True
         if changed:
-            self._write_memo(path, stage, inputs, record)
+            with contextlib.suppress(OSError):  # who may only read the store hashes again next time
+                self._write_memo(path, stage, inputs, record)
         self._memos[path] = record
         return record
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.declaration.tables import MTREE_PACKAGE, Account, Declaration, File, Image, applies
-from pipeline.errors import FormatError, StaleLockError
+from pipeline.errors import ConfigurationError, FormatError, StaleLockError
 from pipeline.oci.platform import Platform
 from pipeline.pkg.lockfile import Lock
 
@@ -27,12 +27,16 @@ def read_lock(path: Path) -> Lock | None:
     """Read a lock, None if there is none.
 
     Raises:
-        LockfileError: it cannot be read.
+        LockfileError: it is no lock.
+        ConfigurationError: it is no file, or not readable.
     """
     try:
         return Lock.parse(path.read_bytes())
     except FileNotFoundError:
         return None
+    except OSError as e:
+        reason = (e.strerror or "cannot be read").lower()
+        raise ConfigurationError(f"{path}: {reason}") from None
     except FormatError as e:
         raise e.in_document(str(path)) from None
 

@@ -81,8 +81,11 @@ def deferred(make: Callable[[], Work]) -> Work:
 def is_current(task: Any, values: Mapping[str, object], work: Work) -> bool:
     """Tell doit whether a task is up to date, and what to record when it has succeeded."""
     task.value_savers.append(lambda: {_RECORD: work.inputs()})
-    inputs = work.inputs()
-    is_done = inputs is not None and work.is_done()
+    try:
+        inputs = work.inputs()
+        is_done = inputs is not None and work.is_done()
+    except OSError:  # the action meets it again, and then it is told as an error
+        return False
     if not is_done:
         note_missing(task.name)
     return is_done and values.get(_RECORD) == inputs

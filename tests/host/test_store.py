@@ -395,6 +395,25 @@ def test_a_touched_output_is_hashed_once_and_kept(
     assert fresh(store).recall("stage", INPUTS) is not None, "the memo was brought up to date"
 
 
+def test_a_store_that_cannot_be_written_is_read(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another user's, or on a medium that is read only: then hashed each time."""
+    maker = Maker(store)
+    digest = store.memoise("stage", INPUTS, maker).outputs["out"].digest
+    os.utime(store.path(digest), (1, 1))
+    before = store.memo_path("stage", INPUTS).read_bytes()
+
+    def refuse(path: Path, data: bytes) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(module, "write_atomically", refuse)
+    for suspicious in (False, True):
+        assert fresh(store).memoise("stage", INPUTS, maker, suspicious=suspicious).facts
+    assert maker.count == 1
+    assert store.memo_path("stage", INPUTS).read_bytes() == before
+
+
 def test_who_is_suspicious_hashes_everything(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever stat says: for a file system whose times cannot be trusted."""
     maker = Maker(store)

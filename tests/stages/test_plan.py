@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from pipeline.declaration.reading import parse_declaration
-from pipeline.errors import LockfileError, StaleLockError
+from pipeline.errors import ConfigurationError, LockfileError, StaleLockError
 from pipeline.formats.digest import Digest
 from pipeline.pkg.lockfile import (
     Installed,
@@ -253,6 +253,8 @@ def test_a_lock_is_read_from_its_file(tmp_path: Path) -> None:
     with pytest.raises(LockfileError) as caught:
         read_lock(path)
     assert str(caught.value) == f"{path}: format: got a string, want an integer"
+    with pytest.raises(ConfigurationError, match=f"^{tmp_path}: is a directory$"):
+        read_lock(tmp_path)
 
 
 # ---------------------------------------------------------------- the plan

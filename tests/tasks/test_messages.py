@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
+import shutil
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -57,6 +60,37 @@ def test_missing_lock_says_how_to_make_one(project: Project) -> None:
     assert "there is no images.lock.json" in run.output
     assert "doit update" in run.output
     assert "Traceback" not in run.output + run.errors
+
+
+def test_unreadable_lock_is_one_line(project: Project) -> None:
+    (project.path / "images.lock.json").unlink()
+    (project.path / "images.lock.json").mkdir()
+    for command in ("build", "update"):
+        run = project.doit(command)
+        assert run.status == 1
+        assert f"failed   {command}: images.lock.json: is a directory\n" in run.output
+        assert "Traceback" not in run.output + run.errors
+
+
+def test_read_only_store_is_read(project: Project) -> None:
+    """What is in it needs no place to write but the layout's."""
+    project.build()
+    digests = project.digests()
+    shutil.copytree(project.path / "build/store", project.path / "copy")
+    mount = ["mount", "--bind", "-o", "ro", str(project.path / "copy"), str(project.path / "copy")]
+    if os.geteuid() != 0 or subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("may not mount")
+    try:
+        run = project.build("store=copy", "output=other", "build")
+        assert project.digests(project.path / "other") == digests
+        project.edit('cmd = ["/bin/sh"]', 'cmd = ["/bin/csh"]')
+        failed = project.doit("store=copy", "output=other", "build")
+    finally:
+        subprocess.run(["umount", str(project.path / "copy")], check=True)
+    assert "Traceback" not in run.output + run.errors
+    assert failed.status == 1
+    assert "Read-only file system" in failed.output
+    assert "Traceback" not in failed.output + failed.errors
 
 
 def test_stale_lock_names_the_difference(project: Project) -> None:
