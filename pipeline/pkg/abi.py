@@ -109,7 +109,10 @@ def osversion_of(manifest: PackageManifest) -> int | None:
     """Return the OSVERSION that a package was built for (rule 3), or None."""
     for key, value in manifest.annotations:
         if key == OSVERSION_ANNOTATION:
-            return parse_osversion(value)
+            try:
+                return parse_osversion(value)
+            except FormatError as e:
+                raise e.within(f"{manifest.name_version}.annotations") from None
     return None
 
 

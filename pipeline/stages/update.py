@@ -69,8 +69,10 @@ class UpdateResult:
     """A new lock, and what is different in it."""
 
     lock: Lock
+    is_new: bool
+    """Whether the file had to be written."""
     changes: tuple[str, ...]
-    """Lines for people; empty if nothing changed."""
+    """Lines for people, one a package; empty if the packages are the same."""
 
 
 def update_lock(
@@ -119,9 +121,10 @@ def update_lock(
     # (5) write, if it is another one
     old = _old_lock(path)
     data = lock.to_bytes()
-    if old is None or old.to_bytes() != data:
+    is_new = old is None or old.to_bytes() != data
+    if is_new:
         write_atomically(path, data)
-    return UpdateResult(lock=lock, changes=tuple(describe_changes(old, lock)))
+    return UpdateResult(lock=lock, is_new=is_new, changes=tuple(describe_changes(old, lock)))
 
 
 def _old_lock(path: Path) -> Lock | None:

@@ -63,9 +63,15 @@ def _update() -> object:
             store=PROJECT.store,
             source_date_epoch=source_date_epoch(),
         )
-        for line in result.changes or ("nothing has changed",):
+        for line in result.changes:
             say(line)
-        say(f"{PROJECT.lock_path}: {len(result.changes)} changes")
+        if not result.is_new:
+            say(f"{PROJECT.lock_path}: nothing has changed")
+        elif not result.changes:
+            say(f"{PROJECT.lock_path}: written anew, for the same packages")
+        else:
+            count = len(result.changes)
+            say(f"{PROJECT.lock_path}: {count} change{'s' if count > 1 else ''}")
 
     return run(action)
 

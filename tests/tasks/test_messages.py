@@ -133,6 +133,17 @@ def test_lines_are_written_at_once() -> None:
     assert raw.getvalue() == b"layer    15.0\n"
 
 
+def test_update_says_what_is_new_in_the_lock(tmp_path: Path) -> None:
+    """Packages line by line; whatever else is pinned, in one."""
+    project = unsigned(tmp_path / "p", Package(name="hello"))
+    added = "15.0 x: + hello 1.0\nimages.lock.json: 1 change\n"
+    assert project.build("update").output.endswith(added)
+    assert project.build("update").output.endswith("images.lock.json: nothing has changed\n")
+    project.edit("allow_unsigned = true", "allow_unsigned = true\npriority = 5")
+    again = project.build("update").output
+    assert again.endswith("images.lock.json: written anew, for the same packages\n")
+
+
 def test_packages_cannot_steer_the_terminal(tmp_path: Path) -> None:
     """What a repository says of itself is quoted; its control characters are not passed on."""
     odd = "lib\x1b[2Jx\x9b31m\u202e.so"
