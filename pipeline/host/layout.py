@@ -96,6 +96,34 @@ class PublishedLayout(Layout):
         self._store = store
         key = Digest.of(os.fsencode(root.absolute())).hex[:16]
         self._memory = store.root / "layouts" / f"{key}.json"
+        self._claim = store.root / "layouts" / f"{key}.claim"
+
+    def claim(self, declaration: Path) -> None:
+        """Reserve the layout for the images of one declaration: `prune` removes all others.
+
+        Raises:
+            LayoutError: it is another declaration's, or a directory of other things.
+        """
+        name = str(declaration.absolute())
+        with contextlib.suppress(FileNotFoundError):
+            other = self._claim.read_text("utf-8", "surrogateescape")
+            if other == name:
+                return
+            if os.path.exists(other):  # noqa: PTH110  - a name of any bytes
+                raise LayoutError(
+                    f"{self.root} holds the images of {other}",
+                    hint=f"give {declaration} an `output` of its own",
+                )
+        if not self._memory.exists() and not (self.root / _HEADER).exists() and self._has_content():
+            raise LayoutError(
+                f"{self.root}: got a directory of other things, want an OCI layout or nothing",
+                hint="name another directory as `output`",
+            )
+        with contextlib.suppress(OSError):  # a store that may only be read
+            write_atomically(self._claim, os.fsencode(name))
+
+    def _has_content(self) -> bool:
+        return self.root.is_dir() and any(self.root.iterdir())
 
     # ------------------------------------------------------------ belief
 
@@ -190,6 +218,7 @@ class PublishedLayout(Layout):
         if (self.root / _HEADER).is_file():
             shutil.rmtree(self.root)
         self._memory.unlink(missing_ok=True)
+        self._claim.unlink(missing_ok=True)
 
     def prune(self, names: Iterable[str]) -> None:
         """Remove every other reference, and the blobs that only those needed."""

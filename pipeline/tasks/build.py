@@ -41,6 +41,7 @@ from pipeline.tasks.state import Task, Work, cached, run
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from pipeline.host.layout import PublishedLayout
     from pipeline.stages.plan import ImagePlan
 
 
@@ -241,9 +242,15 @@ def _image_work(plan: ImagePlan) -> Work:
         documents = image_documents(plan)
         assert documents is not None, "layers are made before their image"
         result = keep_image(documents, store=PROJECT.store)
-        PROJECT.layout.publish(image_reference(plan), result.manifest, result.blobs)
+        _own_layout().publish(image_reference(plan), result.manifest, result.blobs)
 
     return Work(inputs=inputs, is_done=is_done, run=publish)
+
+
+def _own_layout() -> PublishedLayout:
+    """Return the layout to write into, if it is not another declaration's."""
+    PROJECT.layout.claim(PROJECT.path)
+    return PROJECT.layout
 
 
 def task_index() -> Iterator[Task]:
@@ -277,7 +284,7 @@ def _index_work(reference: str, plans: tuple[ImagePlan, ...]) -> Work:
         index = index_documents(plans)
         assert index is not None, "images are made before their index"
         blob = PROJECT.store.put(index[0])
-        PROJECT.layout.publish(reference, index[1], [blob])
+        _own_layout().publish(reference, index[1], [blob])
 
     return Work(inputs=inputs, is_done=is_done, run=publish)
 
@@ -314,7 +321,7 @@ def _is_pruned() -> bool:
 
 
 def _prune() -> None:
-    PROJECT.layout.prune(_names())
+    _own_layout().prune(_names())
 
 
 class _Removal:

@@ -288,3 +288,36 @@ for name in sys.argv[3:]:
     assert [process.wait() for process in processes] == [0, 0, 0]
     assert list(layout.references()) == sorted(name for mine in names for name in mine)
     assert validate_layout(layout) == ()
+
+
+# ---------------------------------------------------------------- whose layout it is
+
+
+def test_a_layout_has_one_declaration(layout: PublishedLayout, tmp_path: Path) -> None:
+    """Until that is gone, or the layout is."""
+    first, second = tmp_path / "images.toml", tmp_path / "other.toml"
+    first.touch()
+    layout.claim(first)
+    layout.claim(first)
+    with pytest.raises(LayoutError, match=f"holds the images of {first}$") as caught:
+        layout.claim(second)
+    assert caught.value.hint == f"give {second} an `output` of its own"
+    layout.remove()
+    second.touch()
+    layout.claim(second)
+    second.unlink()
+    layout.claim(first)
+
+
+def test_a_directory_of_other_things_is_no_layout(layout: PublishedLayout, tmp_path: Path) -> None:
+    """What lies there stays; a layout whose header somebody has removed is still ours."""
+    layout.root.mkdir()
+    layout.claim(tmp_path / "images.toml")
+    layout.remove()
+    (layout.root / "index.json").write_text("precious")
+    with pytest.raises(LayoutError, match="a directory of other things, want an OCI layout"):
+        layout.claim(tmp_path / "images.toml")
+    (layout.root / "index.json").unlink()
+    layout.prune([])
+    (layout.root / "oci-layout").unlink()
+    layout.claim(tmp_path / "images.toml")

@@ -227,6 +227,27 @@ def test_other_declaration_shares_the_store(project: Project) -> None:
     assert project.build("config=other.toml", "build").executed == []
 
 
+def test_other_declaration_has_a_layout_of_its_own(project: Project) -> None:
+    """Two of them in one layout would remove each other's images."""
+    digests = project.digests()
+    shutil.copy(project.path / "images.toml", project.path / "other.toml")
+    shutil.copy(project.path / "images.lock.json", project.path / "other.lock.json")
+    text = (project.path / "other.toml").read_text()
+    (project.path / "other.toml").write_text(
+        text.replace('architectures = ["amd64", ', "architectures = [")
+    )
+    project.edit('cmd = ["/bin/sh"]', 'cmd = ["/bin/csh"]')
+    project.build()
+    digests = project.digests()
+    project.build("config=other.toml", "update")
+    run = project.doit("config=other.toml", "build")
+    assert run.status == 1
+    assert f"build/oci holds the images of {project.path}/images.toml\n" in run.output
+    assert "hint: give other.toml an `output` of its own" in run.output
+    assert project.digests() == digests
+    assert project.build().executed == []
+
+
 def test_one_image_can_be_built_alone(tmp_path: Path) -> None:
     project = embedded(tmp_path / "p")
     project.build("image:15.0:amd64:dynamic")
