@@ -183,9 +183,12 @@ class Store:
         """Create a temporary file, locked for as long as its descriptor is open."""
         folder = self.root / "tmp"
         folder.mkdir(parents=True, exist_ok=True)
-        descriptor, name = tempfile.mkstemp(dir=folder)
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        return descriptor, name
+        while True:
+            descriptor, name = tempfile.mkstemp(dir=folder)
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            if os.fstat(descriptor).st_nlink:
+                return descriptor, name
+            os.close(descriptor)  # another process has swept it away before it was locked
 
     def sweep(self) -> None:
         """Remove temporary files of processes that have died; once in a process is enough."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -185,6 +186,26 @@ def test_sweeping_spares_what_is_being_written(store: Store) -> None:
         process.kill()
     Store(store.root).sweep()
     assert [name.partition("/")[0] for name in files(store.root)] == ["blobs"]
+
+
+def test_what_is_swept_before_it_is_locked_is_begun_again(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the two calls that make a temporary file and lock it, it looks like a dead one."""
+    real = fcntl.flock
+    swept: list[Path] = []
+
+    def flock(descriptor: int, operation: int) -> None:
+        if not swept:
+            swept.extend((store.root / "tmp").iterdir())
+            fresh(store).sweep()
+        real(descriptor, operation)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    blob = store.put(b"content")
+    assert len(swept) == 1
+    assert store.read(blob.digest) == b"content"
+    assert list((store.root / "tmp").iterdir()) == []
 
 
 def test_two_processes_may_write_the_same_blob(store: Store) -> None:
