@@ -11,13 +11,42 @@ import os
 import sys
 from multiprocessing.util import register_after_fork
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from doit import get_var
+from doit import doit_cmd, get_var
+from doit.exceptions import InvalidDodoFile
 
 from pipeline.tasks.project import DEFAULT, Project
 from pipeline.tasks.reporter import Reporter
 from pipeline.tasks.state import Sha256Checker, watch_parent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+VARIABLES: Final = (
+    *("config", "store", "output"),
+    *("attest", "lookaside", "provenance", "sbom"),
+    *("identity", "key", "public_key", "gpg_key", "gpg_home"),
+    *("builder", "invocation", "started", "finished"),
+)
+"""What `name=value` on the command line may set (`places` and `signing` say what for)."""
+
+
+def refuse_misspelt(names: Iterable[str]) -> None:
+    """Refuse a variable that is nearly one of ours; doit takes any, and nobody would read it.
+
+    Others may be those of somebody's own dodo.py.
+
+    Raises:
+        InvalidDodoFile: naming the nearest.
+    """
+    for name in names:
+        if name not in VARIABLES:
+            import difflib  # noqa: PLC0415  - seldom needed
+
+            near = difflib.get_close_matches(name, VARIABLES, 1, 0.7)
+            if near:
+                raise InvalidDodoFile(f"no variable {name!r}; did you mean {near[0]!r}?")
 
 
 def _path(name: str) -> Path | None:
@@ -35,6 +64,7 @@ def _start_by_fork() -> None:
 
 
 _start_by_fork()
+refuse_misspelt(getattr(doit_cmd, "_CMDLINE_VARS", None) or ())
 
 PROJECT: Final = Project(
     _path("config") or Path(DEFAULT), store=_path("store"), output=_path("output")

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import io
 import os
+import re
 import shutil
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from fixtures.miniature.entry import file
 from fixtures.miniature.package import Package
+from pipeline.tasks import config as module
 from pipeline.tasks.reporter import Reporter
 from tests.tasks.project import Project, embedded, unsigned
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.slow  # whole runs of doit
 
@@ -123,6 +122,24 @@ def test_unsatisfiable_request_explains_the_chain(project: Project) -> None:
     assert run.status == 1
     assert "FreeBSD-fetsh" in run.output
     assert "FreeBSD-fetch" in run.output.split("hint:")[1]
+
+
+@pytest.mark.parametrize("name", ["confg", "configs", "stor", "outptu", "publickey", "Config"])
+def test_misspelt_variable_is_refused(name: str, project: Project) -> None:
+    """It would be set and never read: another declaration than the one that was meant."""
+    run = project.doit(f"{name}=other.toml", "build")
+    assert run.status == 3
+    assert f"ERROR: no variable {name!r}; did you mean " in run.errors
+    assert run.output == ""
+
+
+def test_every_variable_that_is_read_is_known() -> None:
+    """Others belong to whoever wrote the dodo.py that uses this graph."""
+    tasks = Path(module.__file__).parent
+    pattern = r"\b(?:beside_output|Removal|said|file|get_var|_path)\(\"([a-z_]+)\""
+    read = {n for path in tasks.glob("*.py") for n in re.findall(pattern, path.read_text())}
+    assert read == set(module.VARIABLES)
+    module.refuse_misspelt([*module.VARIABLES, "mine", "jobs"])
 
 
 def test_lines_are_written_at_once() -> None:
