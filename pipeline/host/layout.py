@@ -22,13 +22,13 @@ from pipeline.errors import LayoutError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
 from pipeline.formats.fields import get_as
-from pipeline.host.store import copy_file, fingerprint, hash_file, write_atomically
+from pipeline.host.store import copy_file, fingerprint, hash_file, sweep_file, write_atomically
 from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.image import LAYOUT_BYTES, ImageIndex
 from pipeline.oci.media_type import REF_NAME
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Container, Iterable, Iterator, Mapping
     from pathlib import Path
     from typing import BinaryIO
 
@@ -174,6 +174,9 @@ class PublishedLayout(Layout):
             if not self._is_true(blob, memory):
                 copy_file(self._store.path(blob.digest), self.path(blob.digest))
         with self._locked():
+            for blob in needed:  # another process may have pruned what nobody referred to yet
+                if not self.path(blob.digest).exists():
+                    copy_file(self._store.path(blob.digest), self.path(blob.digest))
             references = self._readable_references()
             references[name] = _named(descriptor, name)
             self._write(references)
@@ -231,12 +234,27 @@ class PublishedLayout(Layout):
             }
             self._write(references)
             reachable = set(self._reachable(references.values()))
-            folder = self.root / "blobs" / "sha256"
-            for path in sorted(folder.iterdir()) if folder.is_dir() else ():
-                if path.name not in reachable:
+            for path in self._strays(reachable):
+                if path.name.startswith("."):
+                    sweep_file(path)
+                else:
                     path.unlink()
             memory = self._remembered()
             self._remember({key: value for key, value in memory.items() if key in reachable})
+
+    def is_pruned(self, names: Iterable[str]) -> bool:
+        """Say whether the layout has these references, and no blob that they do not need."""
+        try:
+            references = self.references()
+            reachable = set(self._reachable(references.values()))
+        except (LayoutError, OSError):
+            return False
+        return references.keys() == set(names) and not self._strays(reachable)
+
+    def _strays(self, reachable: Container[str]) -> list[Path]:
+        folder = self.root / "blobs" / "sha256"
+        found = sorted(folder.iterdir()) if folder.is_dir() else []
+        return [path for path in found if path.name not in reachable]
 
     def _reachable(self, descriptors: Iterable[Descriptor]) -> Iterator[str]:
         for descriptor in descriptors:

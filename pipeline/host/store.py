@@ -181,14 +181,7 @@ class Store:
 
     def temporary(self) -> tuple[int, str]:
         """Create a temporary file, locked for as long as its descriptor is open."""
-        folder = self.root / "tmp"
-        folder.mkdir(parents=True, exist_ok=True)
-        while True:
-            descriptor, name = tempfile.mkstemp(dir=folder)
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
-            if os.fstat(descriptor).st_nlink:
-                return descriptor, name
-            os.close(descriptor)  # another process has swept it away before it was locked
+        return _temporary(self.root / "tmp")
 
     def sweep(self) -> None:
         """Remove temporary files of processes that have died; once in a process is enough."""
@@ -279,15 +272,28 @@ class Store:
         write_atomically(path, canonical_json.dumps(document))
 
 
+def _temporary(folder: Path, prefix: str = "") -> tuple[int, str]:
+    """Create a temporary file, locked for as long as its descriptor is open."""
+    folder.mkdir(parents=True, exist_ok=True)
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=prefix, dir=folder)
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        if os.fstat(descriptor).st_nlink:
+            return descriptor, name
+        os.close(descriptor)  # another process has swept it away before it was locked
+
+
 def _sweep(folder: Path) -> None:
     """Remove temporary files that nobody holds: their process is gone."""
     for entry in sorted(folder.iterdir()) if folder.is_dir() else ():
-        try:
-            with entry.open("rb") as f:
-                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                entry.unlink()
-        except OSError:  # held, or gone in the meantime
-            continue
+        sweep_file(entry)
+
+
+def sweep_file(path: Path) -> None:
+    """Remove a temporary file unless somebody is writing it."""
+    with contextlib.suppress(OSError), path.open("rb") as f:  # held, or gone in the meantime
+        fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        path.unlink()
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -313,14 +319,18 @@ def _umask() -> int:
 
 
 def copy_file(source: Path, target: Path) -> None:
-    """Copy content, sharing blocks where the file system can; atomic like `write_atomically`."""
-    target.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(prefix=f".{target.name[:16]}.", dir=target.parent)
+    """Copy content, sharing blocks where the file system can; atomic like `write_atomically`.
+
+    Unfinished, it is a locked file beside the target whose name begins with a dot (`sweep_file`).
+    """
+    descriptor, name = _temporary(target.parent, f".{target.name[:16]}.")
     try:
-        with source.open("rb") as reader, os.fdopen(descriptor, "wb") as writer:
-            _copy_content(reader, writer)
-        Path(name).chmod(0o666 & ~_umask())
-        Path(name).replace(target)
+        with os.fdopen(descriptor, "wb") as writer:
+            with source.open("rb") as reader:
+                _copy_content(reader, writer)
+            writer.flush()
+            Path(name).chmod(0o666 & ~_umask())
+            Path(name).replace(target)
     except BaseException:
         with contextlib.suppress(OSError):
             Path(name).unlink()

@@ -317,7 +317,7 @@ def _names() -> list[str]:
 
 
 def _is_pruned() -> bool:
-    return set(PROJECT.layout.references()) == set(_names())
+    return PROJECT.layout.is_pruned(_names())
 
 
 def _prune() -> None:

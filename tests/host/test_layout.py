@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import subprocess
@@ -14,7 +15,7 @@ from pipeline.errors import LayoutError
 from pipeline.formats.digest import Digest
 from pipeline.host import layout as module
 from pipeline.host.layout import Layout, PublishedLayout
-from pipeline.host.store import Store
+from pipeline.host.store import Store, copy_file
 from pipeline.oci.descriptor import Descriptor
 from pipeline.oci.image import (
     ImageConfig,
@@ -244,6 +245,55 @@ def test_prune_removes_what_nobody_refers_to(layout: PublishedLayout, store: Sto
     assert names == sorted(blob.digest.hex for blob in blobs)
     assert validate_layout(layout) == ()
     assert layout.holds("a", image(store, "a")[0], blobs)
+
+
+def test_a_layout_with_other_blobs_is_not_pruned(layout: PublishedLayout, store: Store) -> None:
+    """An earlier image of the same name, or what a killed run has left."""
+    assert not layout.is_pruned(["a"])
+    layout.publish("a", *image(store, "old"))
+    assert layout.is_pruned(["a"])
+    assert not layout.is_pruned(["a", "b"])
+    layout.publish("a", *image(store, "new"))
+    assert not layout.is_pruned(["a"])
+    layout.prune(["a"])
+    assert layout.is_pruned(["a"])
+    (layout.root / "blobs/sha256/.half").touch()
+    assert not layout.is_pruned(["a"])
+    layout.prune(["a"])
+    layout.path(layout.references()["a"].digest).unlink()
+    assert not layout.is_pruned(["a"])
+
+
+def test_pruning_does_not_disturb_who_publishes(
+    layout: PublishedLayout, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between the first blob of an image and its reference, somebody else prunes."""
+    copy = copy_file
+    times = []
+
+    def copy_then_prune(source: Path, target: Path) -> None:
+        copy(source, target)
+        times.append(target)
+        if len(times) == 2:
+            PublishedLayout(layout.root, store=store).prune([])
+
+    monkeypatch.setattr(module, "copy_file", copy_then_prune)
+    layout.publish("a", *image(store, "a"))
+    assert len(times) > 2
+    assert validate_layout(layout) == ()
+    assert layout.is_pruned(["a"])
+
+
+def test_a_copy_in_progress_is_not_pruned(layout: PublishedLayout, store: Store) -> None:
+    """It is locked; once its process is gone, it is not."""
+    layout.publish("a", *image(store, "a"))
+    path = layout.root / "blobs/sha256/.copy"
+    with path.open("wb") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        layout.prune(["a"])
+        assert path.exists()
+    layout.prune(["a"])
+    assert not path.exists()
 
 
 def test_prune_of_nothing_leaves_an_empty_layout(layout: PublishedLayout) -> None:

@@ -160,6 +160,7 @@ def test_one_changed_package_rebuilds_what_depends_on_it(project: Project) -> No
         "layer:15.0:amd64:runtime:state",
         "image:15.0:amd64:runtime",
         "index:15.0:runtime",
+        "build",
     }
     assert {"layer:15.0:amd64:runtime:packages", "layer:15.0:amd64:runtime:state"} <= executed
     after = project.digests()
@@ -185,8 +186,21 @@ def test_config_change_rebuilds_images_only(project: Project) -> None:
     project.edit('cmd = ["/bin/sh"]', 'cmd = ["/bin/sh", "-l"]')
     executed = set(project.build().executed)
     assert executed
-    assert {task.partition(":")[0] for task in executed} == {"image", "index"}
+    assert {task.partition(":")[0] for task in executed} == {"image", "index", "build"}
     assert all(task.endswith(":runtime") for task in executed - {"build"})
+
+
+def test_only_what_belongs_to_the_images_stays(project: Project) -> None:
+    """The layout's files do not depend on what was built there before."""
+    blobs = project.output / "blobs/sha256"
+    before = sorted(path.name for path in blobs.iterdir())
+    project.edit('cmd = ["/bin/sh"]', 'cmd = ["/bin/csh"]')
+    project.build()
+    (blobs / ".left-by-a-run-that-was-killed").touch()
+    project.edit('cmd = ["/bin/csh"]', 'cmd = ["/bin/sh"]')
+    project.build()
+    assert sorted(path.name for path in blobs.iterdir()) == before
+    assert project.build().executed == []
 
 
 def test_clean_removes_the_layout_and_keeps_the_store(project: Project) -> None:
