@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from typing import TYPE_CHECKING, Any, Final, TextIO
 
@@ -155,9 +156,14 @@ class Reporter(ConsoleReporter):  # type: ignore[misc]
     # ------------------------------------------------------------ parts
 
     def write(self, text: str) -> None:
-        """Write at once: whoever reads a pipe wants to see how far it is."""
-        self.outstream.write(text)
-        self.outstream.flush()
+        """Write at once: whoever reads a pipe wants to see how far it is, or has seen enough."""
+        try:
+            self.outstream.write(text)
+            self.outstream.flush()
+        except BrokenPipeError:  # `doit build | head`: the work goes on
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.outstream.fileno())
+            os.close(nowhere)
 
     @staticmethod
     def _reason(fail: Any) -> str:

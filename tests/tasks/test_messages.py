@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -122,6 +123,22 @@ def test_unsatisfiable_request_explains_the_chain(project: Project) -> None:
     assert run.status == 1
     assert "FreeBSD-fetsh" in run.output
     assert "FreeBSD-fetch" in run.output.split("hint:")[1]
+
+
+def test_a_reader_may_stop_reading(project: Project) -> None:
+    """As `head` does; the images are built all the same."""
+    command = f"{sys.executable} -m doit build | head -1"
+    done = subprocess.run(
+        ["sh", "-c", command],
+        cwd=project.path,
+        env=project.environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert len(done.stdout.splitlines()) == 1
+    assert done.stderr == "fetching packages: 60 files, 890.7 kB\n"
+    assert len(project.digests()) == 18
 
 
 @pytest.mark.parametrize("name", ["confg", "configs", "stor", "outptu", "publickey", "Config"])
