@@ -9,9 +9,10 @@ import hashlib
 import json
 import sys
 import tempfile
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
+
+from msgspec.structs import replace
 
 from pipeline.declaration.reading import json_schema
 from pipeline.declaration.tables import Compression

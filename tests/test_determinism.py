@@ -75,8 +75,9 @@ LIMIT = 200 << 20
 MEASURE = """
 import os, pathlib, re, sys
 os.cpu_count = lambda: 64
-from dataclasses import replace
 from pipeline.declaration.tables import Compression
+from msgspec.structs import replace
+
 from pipeline.formats import mtree
 from pipeline.formats.digest import Digest
 from pipeline.host.store import Store

@@ -81,9 +81,9 @@ BANNED_NAMES: set[tuple[str, str | None]] = {
 BANNED_CALLS = {"open", "print", "input", "eval", "exec", "compile", "__import__", "globals"}
 
 THIRD_PARTY = {
-    "formats": {"deflate", "zstandard"},
-    "pkg": {"apsw", "cryptography", "resolvelib"},
-    "rootfs": {"cryptography"},
+    "formats": {"deflate", "msgspec", "zstandard"},
+    "pkg": {"apsw", "cryptography", "msgspec", "resolvelib"},
+    "rootfs": {"cryptography", "msgspec"},
     "declaration": {"msgspec"},
     "attest": {"cryptography", "nacl"},
     "oci": set(),

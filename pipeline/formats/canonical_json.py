@@ -97,11 +97,12 @@ def loads(data: bytes, *, error: type[FormatError] = FormatError) -> object:
 
 def _is_deep(value: object) -> bool:
     """Walk level by level: the decoder's own bound differs between versions of Python."""
-    level = [value]
-    for _ in range(MAX_DEPTH + 1):
-        objects = [v.values() for v in level if isinstance(v, dict)]
-        arrays = [v for v in level if isinstance(v, list)]
-        level = [item for items in (*objects, *arrays) for item in items]
+    level = [value] if isinstance(value, (dict, list)) else []
+    for _ in range(MAX_DEPTH):
+        if not level:
+            return False
+        inside = [v.values() if isinstance(v, dict) else v for v in level]
+        level = [item for items in inside for item in items if isinstance(item, (dict, list))]
     return bool(level)
 
 

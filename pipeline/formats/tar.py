@@ -24,8 +24,10 @@ from __future__ import annotations
 import functools
 import re
 import struct
-from dataclasses import dataclass
+import zlib
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from pipeline.errors import ArchiveError
 from pipeline.formats.digest import CHUNK
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from pipeline.formats.digest import Source
 
 BLOCK: Final = 512
+_ZERO: Final = bytes(BLOCK)
 END: Final = bytes(2 * BLOCK)
 """The end of an archive."""
 
@@ -84,28 +87,40 @@ def _block(
     link: bytes,
     numbers: tuple[int, int, int, int, int],
 ) -> bytes:
-    mode, uid, gid, size, mtime = numbers
-    raw = bytearray(
-        _STRUCT.pack(
-            name,
-            b"%07o" % mode,
-            b"%07o" % uid,
-            b"%07o" % gid,
-            b"%011o" % size,
-            b"%011o" % mtime,
-            b"        ",
-            kind,
-            link,
-            _MAGIC,
-            b"",
-            b"",
-            b"0000000",
-            b"0000000",
-            prefix,
-        )
+    block = _STRUCT.pack(
+        name,
+        *_octal(*numbers),
+        b"        ",
+        kind,
+        link,
+        _MAGIC,
+        b"",
+        b"",
+        b"0000000",
+        b"0000000",
+        prefix,
     )
-    raw[148:156] = b"%06o\0 " % sum(raw)
-    return bytes(raw)
+    return b"%b%06o\0 %b" % (block[:148], _byte_sum(block), block[156:])
+
+
+@functools.lru_cache(maxsize=1024)
+def _octal(mode: int, uid: int, gid: int, size: int, mtime: int) -> tuple[bytes, ...]:
+    return (
+        b"%07o" % mode,
+        b"%07o" % uid,
+        b"%07o" % gid,
+        b"%011o" % size,
+        b"%011o" % mtime,
+    )
+
+
+def _byte_sum(block: bytes) -> int:
+    """Add up the bytes of a block.
+
+    Of ASCII, which nearly every header is, it is at most 512 * 127, and the low half of an Adler-32
+    is one more than the sum modulo 65521 (RFC 1950, section 8.2): ten times as fast as `sum`.
+    """
+    return (zlib.adler32(block) & 0xFFFF) - 1 if block.isascii() else sum(block)
 
 
 def _record(key: bytes, value: bytes) -> bytes:
@@ -231,8 +246,7 @@ def header(  # noqa: PLR0913  - the fields of a tar header are what they are
 # ---------------------------------------------------------------- reading
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Member:
+class Member(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One member of an archive as its headers describe it."""
 
     name: str
@@ -292,9 +306,8 @@ class TarReader:
 
     def __iter__(self) -> Iterator[Member]:
         while True:
-            self._skip()
-            block = self._exactly(BLOCK, "a header")
-            if block.count(0) == BLOCK:
+            block = self._header()
+            if block == _ZERO:
                 self._finish()
                 return
             yield self._member(block)
@@ -312,29 +325,37 @@ class TarReader:
             self._left -= len(data)
             yield data
 
-    def _exactly(self, size: int, what: str) -> bytes:
+    def _up_to(self, size: int) -> bytes:
         data = self._source.read(size) if size else b""
         if len(data) == size:
             return data
         pieces = [data]
         got = len(data)
-        while got < size:
-            data = self._source.read(size - got)
-            if not data:
-                raise ArchiveError(f"archive ends within {what}: got {got} bytes, want {size}")
+        while got < size and (data := self._source.read(size - got)):
             pieces.append(data)
             got += len(data)
         return b"".join(pieces)
 
-    def _skip(self) -> None:
+    def _exactly(self, size: int, what: str) -> bytes:
+        data = self._up_to(size)
+        if len(data) != size:
+            raise _cut(what, len(data), size)
+        return data
+
+    def _header(self) -> bytes:
+        """Pass over what is left of a member; return the block behind it."""
         for _ in self.chunks():
             pass
-        if self._pad:
-            self._exactly(self._pad, "padding")
-            self._pad = 0
+        pad, self._pad = self._pad, 0
+        data = self._up_to(pad + BLOCK)
+        if len(data) < pad:
+            raise _cut("padding", len(data), pad)
+        if len(data) < pad + BLOCK:
+            raise _cut("a header", len(data) - pad, BLOCK)
+        return data[pad:]
 
     def _finish(self) -> None:
-        if self._exactly(BLOCK, "its end").count(0) != BLOCK:
+        if self._exactly(BLOCK, "its end") != _ZERO:
             raise ArchiveError("a single zero block inside the archive")
         extra = 0
         while data := self._source.read(1 << 16):
@@ -375,14 +396,18 @@ class TarReader:
         return member
 
 
+def _cut(what: str, got: int, want: int) -> ArchiveError:
+    return ArchiveError(f"archive ends within {what}: got {got} bytes, want {want}")
+
+
 def _verified(block: bytes) -> tuple[bytes, ...]:
     fields = _STRUCT.unpack(block)
-    if block[257:265] not in (_MAGIC, _GNU_MAGIC):
+    if fields[9] not in (_MAGIC, _GNU_MAGIC):
         if block[257:262] != b"ustar":
             raise ArchiveError("not a tar header: magic is missing")
         raise ArchiveError(f"got tar magic {block[257:265]!r}, want ustar")
     want = _number(fields[6], "checksum")
-    got = sum(block) - sum(block[148:156]) + 8 * 0x20
+    got = _byte_sum(block) - sum(fields[6]) + 8 * 0x20
     if got != want:
         raise ArchiveError(f"tar header checksum: got {got}, want {want}")
     return fields

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from pipeline.formats.digest import Sink
 
-_BATCH: Final = 4 << 20
+_BATCH: Final = 1 << 20
 """Bytes gathered before they go to the hash and the compressor."""
 
 

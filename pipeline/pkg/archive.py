@@ -19,14 +19,18 @@ would install something that its own `check -s` then complains about, this reade
    one which is a hard link or symlink is not, as pkg keeps none.
 
 The payload of an unpacked package is one blob: the contents of its files one after the other, each
-distinct content once (of repeated ones above 1 MiB only the first counts); the index says where.
+distinct content once (of repeated ones above a chunk only the first counts); the index says where.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+import msgspec
+from msgspec.structs import replace
 
 from pipeline.errors import ArchiveError, FormatError, ManifestError
 from pipeline.formats import tar
@@ -58,8 +62,7 @@ _MAX_MTIME: Final = (1 << 33) - 1
 """What ustar can hold; later times are clamped before anything is written."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Extent:
+class Extent(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where a content lies in the payload."""
 
     digest: str
@@ -153,7 +156,7 @@ def _check_compact(raw: bytes, manifest: PackageManifest) -> None:
         raise e.within(_COMPACT) from None
 
     def bare(m: PackageManifest) -> PackageManifest:
-        return replace(
+        return dataclasses.replace(
             m, files=(), directories=(), config=(), scripts=(), lua_scripts=(), messages=()
         )
 

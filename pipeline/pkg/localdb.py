@@ -22,7 +22,7 @@ from pipeline.pkg.names import byte_order
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-    from pipeline.pkg.localdb_rows import Rows, Value
+    from pipeline.pkg.localdb_rows import Rows
     from pipeline.pkg.localdb_schema import Table
     from pipeline.pkg.manifest import PackageManifest
 
@@ -152,7 +152,10 @@ def _insert(connection: apsw.Connection, table: Table, rows: Rows) -> None:
     try:
         connection.executemany(
             f"INSERT INTO {table.name} ({names}) VALUES ({values})",  # noqa: S608 - our own names
-            ([_bound(row[i]) for i in picked] for row in rows),
+            (
+                [_bound(v) if isinstance(v, str) else v for v in [row[i] for i in picked]]
+                for row in rows
+            ),
         )
     except DatabaseError as e:
         raise e.within(table.name) from None
@@ -162,10 +165,8 @@ def _insert(connection: apsw.Connection, table: Table, rows: Rows) -> None:
         raise DatabaseError("number of more than 63 bits", context=table.name) from None
 
 
-def _bound(value: Value) -> bytes | int | None:
-    """Return what SQLite is given: text as its bytes, which need not be UTF-8 (L31)."""
-    if not isinstance(value, str):
-        return value
+def _bound(value: str) -> bytes:
+    """Return what SQLite is given for text: its bytes, which need not be UTF-8 (L31)."""
     raw = byte_order(value)
     if b"\0" in raw:
         raise DatabaseError(f"NUL in {value[:80]!r}")

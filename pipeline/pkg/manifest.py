@@ -25,6 +25,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+import msgspec
+
 from pipeline.errors import FormatError, ManifestError
 from pipeline.formats import canonical_json
 from pipeline.formats.fields import checked, get_optional, get_required, get_sequence_of
@@ -87,8 +89,7 @@ _FLAG_BITS: Final = {
 """strtofflags(3) of FreeBSD (lib/libc/gen/strtofflags.c)."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
+class FileRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry of `files`: a regular file, hard link or symlink."""
 
     path: str
@@ -104,8 +105,7 @@ class FileRecord:
     symlink_target: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DirectoryRecord:
+class DirectoryRecord(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One entry of `directories`, without a trailing slash."""
 
     path: str
@@ -275,6 +275,9 @@ def _no_nul(text: str, context: str) -> str:
 
 
 def _text(d: Mapping[str, object], key: str, *, default: str | None = None) -> str:
+    value = d.get(key)
+    if type(value) is str and "\0" not in value:
+        return value  # as nearly all are
     if default is not None and key not in d:
         return default
     return _no_nul(get_required(d, str, key, error=ManifestError), key)
@@ -381,10 +384,13 @@ def _annotations(d: Mapping[str, object]) -> tuple[tuple[str, str], ...]:
 # ---------------------------------------------------------------- files
 
 
+_PERM_RE: Final = re.compile("0*[0-7]{1,4}")
+
+
 def parse_perm(value: object) -> int:
     """Read `perm`: octal digits in a string, or an integer whose digits are octal."""
     text = str(value) if type(value) is int else value
-    if not isinstance(text, str) or not re.fullmatch(r"0*[0-7]{1,4}", text):
+    if not isinstance(text, str) or not _PERM_RE.fullmatch(text):
         raise ManifestError(f"got perm {value!r}, want octal digits up to 7777")
     return int(text, 8)
 

@@ -17,8 +17,9 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from dataclasses import dataclass
 from typing import Final, Protocol, Self
+
+import msgspec
 
 from pipeline.errors import DigestMismatchError, FormatError
 
@@ -57,8 +58,7 @@ def _zbase32_number(text: str) -> int:
     return int(text.translate(_TO_BASE32)[::-1], 32)
 
 
-@dataclass(frozen=True, slots=True)
-class Sum:
+class Sum(msgspec.Struct, frozen=True, gc=False):
     """A parsed checksum; `str()` gives back the text it was parsed from."""
 
     text: str

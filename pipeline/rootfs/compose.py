@@ -7,8 +7,10 @@ Everything here is a value; contents are read through a callback and new ones ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from pipeline.errors import ConflictError, ScriptError
 from pipeline.formats.mtree import Entry, Kind

@@ -7,9 +7,12 @@ cannot hold is refused, or dropped because somebody asked for that; nothing is l
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from pipeline.errors import ArchiveError, TooLargeError
 from pipeline.formats import tar
@@ -79,14 +82,14 @@ class NormalTree:
 
     def with_database(self, size: int) -> NormalTree:
         """Return the tree with a database of that many bytes in place of the one it has."""
-        return replace(
+        return dataclasses.replace(
             self,
             entries=tuple(replace(e, size=size) if e.path == DATABASE else e for e in self.entries),
         )
 
     def renamed(self, names: Mapping[str, str]) -> NormalTree:
         """Return the tree with other paths for some of its files."""
-        return replace(
+        return dataclasses.replace(
             self,
             entries=tuple(
                 number_links(

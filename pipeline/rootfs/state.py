@@ -17,8 +17,10 @@ they are made of; and what an image computes just as its parent has it is left o
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from pipeline.errors import ConflictError, ScriptError
 from pipeline.formats import db185_header as db185

@@ -22,8 +22,10 @@ Rules (docs/FORMAT.md, section Tree):
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
+
+from msgspec.structs import replace
 
 from pipeline.errors import ConflictError, FormatError
 from pipeline.formats.mtree import Entry, Kind, number_links, path_bytes
@@ -64,20 +66,7 @@ def resolve_owner(entry: Entry, accounts: Accounts, *, source: str) -> Entry:
             f"/{entry.path} of {source}: {what} {name!r} is not in the image's /etc/{file}",
             hint=f"take /etc/{file} from a package that defines it, or declare it in `accounts`",
         )
-    return Entry(  # `replace` takes four times as long, and this runs for every entry
-        path=entry.path,
-        kind=entry.kind,
-        mode=entry.mode,
-        user=uid,
-        group=gid,
-        mtime=entry.mtime,
-        size=entry.size,
-        digest=entry.digest,
-        link=entry.link,
-        inode=entry.inode,
-        flags=entry.flags,
-        package=entry.package,
-    )
+    return replace(entry, user=uid, group=gid)
 
 
 class Composer:

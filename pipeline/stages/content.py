@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from typing import TYPE_CHECKING, Final
 
 from pipeline.formats.digest import CHUNK, Digest
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
     from types import TracebackType
     from typing import Self
 
@@ -19,17 +20,30 @@ if TYPE_CHECKING:
 _OPEN_FILES: Final = 64
 
 
+@functools.lru_cache(maxsize=4)
+def _places(
+    store: Store, packages: tuple[tuple[Digest, Digest], ...]
+) -> Mapping[str, tuple[Digest, int]]:
+    """Return blob and offset of each content; the layers of an image ask for the same ones.
+
+    Args:
+        store: has the blobs.
+        packages: payload and extents of each.
+    """
+    result = {}
+    for payload, extents in packages:
+        for line in store.read(extents).decode().splitlines():
+            digest, offset, _ = line.split(" ")
+            result[digest] = (payload, int(offset))
+    return result
+
+
 class ContentSource:
     """Read file contents; a context manager that keeps some payloads open."""
 
     def __init__(self, packages: Iterable[PackageResult], *, store: Store) -> None:
         self._store = store
-        self._where: dict[str, tuple[Digest, int]] = {}
-        for package in packages:
-            payload = package.payload.digest
-            for line in store.read(package.extents.digest).decode().splitlines():
-                digest, offset, _ = line.split(" ")
-                self._where[digest] = (payload, int(offset))
+        self._where = _places(store, tuple((p.payload.digest, p.extents.digest) for p in packages))
         self._files: dict[Digest, int] = {}
 
     def __enter__(self) -> Self:

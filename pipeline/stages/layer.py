@@ -92,7 +92,7 @@ def build_layer(
                 sink,
                 Algorithm(compression.algorithm),
                 level=compression.effective_level,
-                workers=os.cpu_count() or 1,
+                workers=1 + (os.cpu_count() or 1),  # while one waits for more to do
                 size=size,
             )
             tar = HashingWriter(compressor)

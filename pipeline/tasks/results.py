@@ -46,10 +46,18 @@ def _once_found(lookup: Callable[[ImagePlan], T | None]) -> Callable[[ImagePlan]
     return remembering
 
 
+_unpacked: dict[str, dict[str, PackageResult]] = {}
+
+
 def packages_of(plan: ImagePlan) -> dict[str, PackageResult]:
     """Return the unpacked packages that an image's tree and layers read from."""
-    needed = {p.name: p for ancestor in plan.lineage for p in ancestor.sources}
-    return {name: unpack_package(package, store=PROJECT.store) for name, package in needed.items()}
+    key = str(plan)
+    if key not in _unpacked:
+        needed = {p.name: p for ancestor in plan.lineage for p in ancestor.sources}
+        _unpacked[key] = {
+            name: unpack_package(package, store=PROJECT.store) for name, package in needed.items()
+        }
+    return _unpacked[key]
 
 
 @functools.cache

@@ -7,11 +7,12 @@ import io
 import re
 import subprocess
 import tarfile
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.formats import tar
 from pipeline.formats.mtree import Entry, Kind, number_links, parse_spec, to_spec

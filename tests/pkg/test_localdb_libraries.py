@@ -68,12 +68,12 @@ def _python(version: str) -> str:
 
 
 def _venv(python: str, library: str, folder: Path) -> Path:
-    """Make a throw-away environment that has nothing but apsw; needs PyPI."""
+    """Make a throw-away environment that has nothing but apsw and msgspec; needs PyPI."""
     subprocess.run([python, "-m", "venv", folder], check=True, capture_output=True)
     made = folder / "bin" / "python"
     command = [str(made), "-m", "pip", "install", "--quiet", "--only-binary", ":all:"]
     installed = subprocess.run(
-        [*command, f"apsw=={library}"], check=False, capture_output=True, text=True
+        [*command, f"apsw=={library}", "msgspec"], check=False, capture_output=True, text=True
     )
     if installed.returncode != 0:
         pytest.skip(f"apsw {library} cannot be installed: {installed.stderr.strip()[-200:]}")

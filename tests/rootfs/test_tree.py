@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.errors import ConflictError, FormatError
 from pipeline.formats.mtree import Entry, Kind

@@ -5,11 +5,11 @@ from __future__ import annotations
 import hashlib
 import io
 import os
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec.structs import replace
 
 from pipeline.declaration.tables import Compression
 from pipeline.formats import tar

@@ -12,6 +12,7 @@ import hashlib
 import os
 from dataclasses import replace
 
+import msgspec
 from planted_bytes import (
     COMPRESSORS,
     CONFIGS,
@@ -83,7 +84,7 @@ def _written(part, fault: str):
         return part
     content = CONTENTS[fault]().encode("utf-8", "surrogateescape")
     digest = hashlib.sha256(content).hexdigest()
-    entry = replace(part.entry, digest=digest, size=len(content))
+    entry = msgspec.structs.replace(part.entry, digest=digest, size=len(content))
     return replace(part, entry=entry, content=content)
 
 

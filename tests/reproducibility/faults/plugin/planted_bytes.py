@@ -12,9 +12,9 @@ import struct
 import tempfile
 import time
 import zlib
-from dataclasses import replace
 from pathlib import Path
 
+from msgspec.structs import replace
 from planted_contents import NAMES
 
 FOLDER = "fault/"
