@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from pipeline.host.store import Store
     from pipeline.pkg.lockfile import LockedPackage
-    from pipeline.pkg.sum import Sum
+    from pipeline.pkg.record import CatalogueRecord
     from pipeline.stages.plan import ImagePlan, Plan
     from reproducibility.verify_sources import Substitutes
 
@@ -102,11 +102,11 @@ def _check(group: _Group, folder: Path, substitutes: Substitutes, store: Store) 
     try:
         fetched = _catalogue(group, folder, substitutes)
         key = fetched.fingerprint
-        sums = {(r.name, r.version): r.sum for r in fetched.catalogue.records}
+        records = {(r.name, r.version): r for r in fetched.catalogue.records}
         unknown = tuple(
             f"{package.name}-{package.version}"
             for package in group.packages.values()
-            if not _is_known(package, sums, store)
+            if not _is_known(package, records, store)
         )
     except PipelineError as e:
         problem = str(e)
@@ -135,11 +135,14 @@ def _catalogue(group: _Group, folder: Path, substitutes: Substitutes) -> Fetched
     return fetch_catalogue(settings, fetcher_for(url, is_given=is_given))
 
 
-def _is_known(package: LockedPackage, sums: Mapping[tuple[str, str], Sum], store: Store) -> bool:
+def _is_known(
+    package: LockedPackage, records: Mapping[tuple[str, str], CatalogueRecord], store: Store
+) -> bool:
     """Say whether a catalogue has the very bytes that a package was built from."""
-    wanted = sums.get((package.name, package.version))
-    if wanted is None:
+    record = records.get((package.name, package.version))
+    if record is None:
         return False
+    wanted = record.sum
     state = wanted.start()
     with store.open(package.digest) as f:
         while data := f.read(CHUNK):

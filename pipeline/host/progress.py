@@ -6,6 +6,8 @@ import sys
 import threading
 from typing import TYPE_CHECKING, Self
 
+from pipeline.host.terminal import printable
+
 if TYPE_CHECKING:
     from types import TracebackType
     from typing import TextIO
@@ -24,6 +26,13 @@ def human_size(size: int) -> str:
             return f"{size} B" if unit == "B" else f"{value:.1f} {unit}"
         value /= 1000
     raise AssertionError
+
+
+def note(text: str, *, stream: TextIO | None = None) -> None:
+    """Print what is being done that takes its time and has no bar."""
+    out = stream if stream is not None else (sys.__stderr__ or sys.stderr)
+    out.write(f"{printable(text)}\n")
+    out.flush()
 
 
 class Downloads:

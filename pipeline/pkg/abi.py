@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final, Self
 from pipeline.errors import FormatError
 
 if TYPE_CHECKING:
-    from pipeline.pkg.manifest import PackageManifest
+    from pipeline.pkg.record import CatalogueRecord
 
 _LEGACY_ARCHS: Final = {
     "i386": "x86:32",
@@ -105,15 +105,14 @@ def parse_osversion(text: str) -> int:
     return int(text)
 
 
-def osversion_of(manifest: PackageManifest) -> int | None:
+def osversion_of(record: CatalogueRecord) -> int | None:
     """Return the OSVERSION that a package was built for (rule 3), or None."""
-    for key, value in manifest.annotations:
-        if key == OSVERSION_ANNOTATION:
-            try:
-                return parse_osversion(value)
-            except FormatError as e:
-                raise e.within(f"{manifest.name_version}.annotations") from None
-    return None
+    if record.osversion is None:
+        return None
+    try:
+        return parse_osversion(record.osversion)
+    except FormatError as e:
+        raise e.within(f"{record.name_version}.annotations") from None
 
 
 def highest_osversion(major: int, minor: int) -> int:

@@ -19,8 +19,11 @@ from pipeline.errors import ManifestError
 MAX_PATH: Final = 1024
 MAX_COMPONENT: Final = 255
 
-_NAME_RE: Final = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]{0,254}")
-_VERSION_RE: Final = re.compile(r"[A-Za-z0-9._+~][A-Za-z0-9._+,~:]{0,254}")
+NAME_PATTERN: Final = r"[A-Za-z0-9_][A-Za-z0-9_.+@~-]{0,254}"
+VERSION_PATTERN: Final = r"[A-Za-z0-9._+~][A-Za-z0-9._+,~:]{0,254}"
+
+_NAME_RE: Final = re.compile(NAME_PATTERN)
+_VERSION_RE: Final = re.compile(VERSION_PATTERN)
 
 
 def check_name(text: str) -> str:

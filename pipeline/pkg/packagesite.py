@@ -9,9 +9,9 @@ Rules, stricter than pkg where pkg would do something that it was not asked to:
 1. `data` is one JSON object with the list `packages`; `groups` and `expired_packages` are passed
    over. `packagesite.yaml` is one JSON object a line; blank lines count for nothing.
 2. One malformed record makes the catalogue malformed.
-3. `repopath` is relative and normal, of the characters in `_COMPONENT_RE`: nothing that a URL would
-   read as a query, a fragment or an escape, nothing that leaves the repository. `path`, if there is
-   one as well, says the same.
+3. `repopath` is relative and normal (`record.check_repopath`): nothing that a URL would read as a
+   query, a fragment or an escape, nothing that leaves the repository. `path`, if there is one as
+   well, says the same.
 4. `sum` is one of pkg's checksums in full; `pkgsize` is 1 to `MAX_PACKAGE`.
 5. A record's ABI fits the wanted one (`abi`); one that does not is an error, as it is for pkg.
 6. The same record twice counts once; two different ones of the same name and version are refused.
@@ -19,29 +19,23 @@ Rules, stricter than pkg where pkg would do something that it was not asked to:
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
+
+import msgspec
 
 from pipeline.errors import FormatError, ManifestMismatchError, PackagesiteError
 from pipeline.formats import canonical_json
-from pipeline.formats.fields import checked, get_as, get_required
-from pipeline.pkg.catalogue import Catalogue, CatalogueRecord
-from pipeline.pkg.manifest import PackageManifest
-from pipeline.pkg.manifestdigest import manifest_digest
+from pipeline.formats.fields import get_required
+from pipeline.pkg.catalogue import Catalogue
 from pipeline.pkg.names import byte_order
-from pipeline.pkg.sum import Sum
+from pipeline.pkg.record import CatalogueRecord, RawRecord
 from pipeline.pkg.version import PkgVersion
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from pipeline.pkg.abi import Abi
-
-MAX_PACKAGE: Final = 8 << 30
-"""Bytes of one package archive; the largest of FreeBSD's own have less than 1 GiB."""
-
-_MAX_REPOPATH: Final = 1024
-_COMPONENT_RE: Final = re.compile(r"[A-Za-z0-9_.+@~$,:=()!^-]{1,255}")
+    from pipeline.pkg.manifest import PackageManifest
 
 _TOLD: Final = (
     "name",
@@ -66,39 +60,61 @@ _TOLD: Final = (
 does not know: it writes records anew from what it has read."""
 
 
-def parse_data(payload: bytes) -> Iterator[Mapping[str, object]]:
-    """Yield the records of `data` (rule 1).
+def parse_data(payload: bytes) -> list[RawRecord]:
+    """Return the records of `data` (rule 1).
 
     Raises:
         PackagesiteError: it is not such a document.
     """
-    document = canonical_json.loads_object(payload, error=PackagesiteError)
-    packages = get_required(document, list, "packages", error=PackagesiteError)
-    for i, record in enumerate(packages):
-        yield checked(record, dict, context=f"packages[{i}]", error=PackagesiteError)
+    packages = _compact_packages(payload)
+    if packages is None:
+        document = canonical_json.loads_object(payload, error=PackagesiteError)
+        records = get_required(document, list, "packages", error=PackagesiteError)
+        packages = [msgspec.Raw(canonical_json.dumps([record])[1:-1]) for record in records]
+    return [RawRecord(f"packages[{i}]", memoryview(raw)) for i, raw in enumerate(packages)]
 
 
-def parse_packagesite(payload: bytes) -> Iterator[Mapping[str, object]]:
-    """Yield the records of `packagesite.yaml` (rule 1).
+def _compact_packages(payload: bytes) -> list[msgspec.Raw] | None:
+    """Return the records of a document without white space, as pkg writes it; None for others.
 
-    Raises:
-        PackagesiteError: a line is no JSON object.
+    They are not looked into, so that the document is never in memory as values. Nothing stands
+    between its members; so its length tells that none of them is there twice.
     """
-    for number, line in enumerate(payload.split(b"\n"), 1):
-        if line.strip():
-            try:
-                yield canonical_json.loads_object(line, error=PackagesiteError)
-            except PackagesiteError as e:
-                raise e.within(f"line {number}") from None
+    try:
+        members = msgspec.json.decode(payload, type=dict[str, msgspec.Raw])
+        packages = msgspec.json.decode(members["packages"], type=list[msgspec.Raw])
+    except (msgspec.MsgspecError, RecursionError, KeyError):
+        return None
+    length = 1 + sum(len(msgspec.json.encode(key)) + len(raw) + 2 for key, raw in members.items())
+    if length != len(payload) - payload.endswith(b"\n"):
+        return None
+    for key, raw in members.items():
+        if key != "packages":
+            canonical_json.loads(bytes(raw), error=PackagesiteError)
+    return packages
+
+
+def parse_packagesite(payload: bytes) -> list[RawRecord]:
+    """Return the records of `packagesite.yaml` (rule 1)."""
+    view = memoryview(payload)
+    found = []
+    start = number = 0
+    while start < len(payload):
+        end = payload.find(b"\n", start) % (len(payload) + 1)
+        number += 1
+        if payload[start:end].strip():
+            found.append(RawRecord(f"line {number}", view[start:end]))
+        start = end + 1
+    return found
 
 
 def build_catalogue(
-    records: Iterable[Mapping[str, object]], *, repository: str, priority: int, abi: Abi
+    records: Iterable[RawRecord], *, repository: str, priority: int, abi: Abi
 ) -> Catalogue:
-    """Make a catalogue of decoded records.
+    """Make a catalogue of records.
 
     Args:
-        records: as `parse_data` or `parse_packagesite` yields them.
+        records: as `parse_data` or `parse_packagesite` returns them.
         repository: its name in the declaration.
         priority: its priority in the declaration.
         abi: what every package must fit.
@@ -106,17 +122,23 @@ def build_catalogue(
     Raises:
         PackagesiteError: a record is malformed, for another ABI, or contradicts another.
     """
+    fits: dict[str, bool] = {}
     found: dict[tuple[str, str], CatalogueRecord] = {}
-    for i, fields in enumerate(records):
+    for raw in records:
+        fields = raw.decode()
         try:
-            record = _record(fields, abi)
+            record = CatalogueRecord.of_fields(raw.raw, fields)
+            if record.abi not in fits:
+                fits[record.abi] = abi.matches(record.abi)
+            if not fits[record.abi]:
+                raise PackagesiteError(f"got {record.abi[:80]!r}, want {abi}", context="abi")
         except FormatError as e:
-            raise _located(e, fields, i) from None
+            raise _located(e, fields, raw.where) from None
         held = found.setdefault((record.name, record.version), record)
-        if held != record:
+        if held is not record and held != record:
             raise PackagesiteError(
                 "a second, different record of this name and version",
-                context=f"packages[{i}] ({record.manifest.name_version})",
+                context=f"{raw.where} ({record.name_version})",
             )
     return Catalogue(
         repository=repository,
@@ -133,53 +155,12 @@ def _order(record: CatalogueRecord) -> tuple[bytes, PkgVersion, bytes]:
     )
 
 
-def _located(e: FormatError, fields: Mapping[str, object], index: int) -> PackagesiteError:
+def _located(e: FormatError, fields: Mapping[str, object], where: str) -> PackagesiteError:
     name = fields.get("name")
-    where = f"packages[{index}]"
     if isinstance(name, str):
         where += f" ({name[:80]!r})"
     context = f"{where}, {e.context}" if e.context else where
     return PackagesiteError(e.message, hint=e.hint, context=context)
-
-
-def _record(d: Mapping[str, object], abi: Abi) -> CatalogueRecord:
-    manifest = PackageManifest.from_dict(d)
-    if not abi.matches(manifest.abi):
-        raise PackagesiteError(f"got {manifest.abi[:80]!r}, want {abi}", context="abi")
-    return CatalogueRecord(
-        manifest=manifest,
-        repopath=_repopath(d),
-        pkgsize=_pkgsize(d),
-        sum=get_as(d, str, Sum.parse, "sum", error=PackagesiteError),
-        manifestdigest=manifest_digest(manifest, with_files=bool(manifest.files), with_vital=True),
-    )
-
-
-def check_repopath(text: str) -> str:
-    """Return a path that stays below the repository's URL (rule 3), or raise PackagesiteError."""
-    if len(text) > _MAX_REPOPATH:
-        raise PackagesiteError(f"path of {len(text)} characters, want at most {_MAX_REPOPATH}")
-    for component in text.split("/"):
-        if component in ("", ".", ".."):
-            raise PackagesiteError(f"got {text[:80]!r}, want a relative path without . and ..")
-        if not _COMPONENT_RE.fullmatch(component):
-            raise PackagesiteError(f"got {text[:80]!r}, want letters, digits and _.+@~$,:=()!^-")
-    return text
-
-
-def _repopath(d: Mapping[str, object]) -> str:
-    key = "path" if "path" in d and "repopath" not in d else "repopath"
-    path = get_as(d, str, check_repopath, key, error=PackagesiteError)
-    if d.get("path", path) != path:
-        raise PackagesiteError(f"got {d['path']!r}, and repopath {path!r}", context="path")
-    return path
-
-
-def _pkgsize(d: Mapping[str, object]) -> int:
-    size = get_required(d, int, "pkgsize", error=PackagesiteError)
-    if not 0 < size <= MAX_PACKAGE:
-        raise PackagesiteError(f"got {size}, want 1 to {MAX_PACKAGE}", context="pkgsize")
-    return size
 
 
 def verify_manifest(manifest: PackageManifest, record: CatalogueRecord) -> PackageManifest:

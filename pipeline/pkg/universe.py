@@ -14,13 +14,13 @@ Nothing depends on the order of records within a catalogue.
 from __future__ import annotations
 
 import difflib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, Self
 
 from pipeline.errors import PackagesiteError
 from pipeline.pkg.abi import osversion_of
-from pipeline.pkg.depends import RequirementKind, shlibs_provided
+from pipeline.pkg.depends import RequirementKind
 from pipeline.pkg.names import byte_order
 from pipeline.pkg.version import PkgVersion
 
@@ -28,9 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from pipeline.pkg.abi import Abi
-    from pipeline.pkg.catalogue import Catalogue, CatalogueRecord
+    from pipeline.pkg.catalogue import Catalogue
     from pipeline.pkg.depends import Requirement
     from pipeline.pkg.manifest import PackageManifest
+    from pipeline.pkg.record import CatalogueRecord
 
 _NEAREST: Final = 3
 _CUTOFF: Final = 0.6
@@ -51,8 +52,12 @@ class Candidate:
         """What the package says of itself."""
         return self.record.manifest
 
+    def alone(self) -> Self:
+        """Return the candidate without the catalogue around its record, which may be large."""
+        return replace(self, record=self.record.alone())
+
     def __str__(self) -> str:
-        return self.record.manifest.name_version
+        return self.record.name_version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,7 +92,7 @@ class Universe:
         for position, catalogue in enumerate(catalogues):
             _check_abi(catalogue, abi)
             for record in catalogue.records:
-                needed = osversion_of(record.manifest) if osversion is not None else None
+                needed = osversion_of(record) if osversion is not None else None
                 fits = osversion is None or needed is None or needed <= osversion
                 candidate = Candidate(
                     record=record,
@@ -105,7 +110,7 @@ class Universe:
             shlibs=_providers(candidates, RequirementKind.SHLIB),
             features=_providers(candidates, RequirementKind.REQUIRES),
             contested=frozenset(
-                other for c in catalogues for r in c.records for other in r.manifest.conflicts
+                other for c in catalogues for r in c.records for other in r.conflicts
             ),
         )
 
@@ -142,12 +147,12 @@ def nearest(word: str, words: Iterable[str]) -> tuple[str, ...]:
 def _check_abi(catalogue: Catalogue, abi: Abi) -> None:
     fits: dict[str, bool] = {}
     for record in catalogue.records:
-        pattern = record.manifest.abi
+        pattern = record.abi
         if pattern not in fits:
             fits[pattern] = abi.matches(pattern)
         if not fits[pattern]:
             raise PackagesiteError(
-                f"repository {catalogue.repository}: {record.manifest.name_version} is for"
+                f"repository {catalogue.repository}: {record.name_version} is for"
                 f" {pattern[:40] or 'no ABI'}, want {abi}",
                 hint="is ${ABI} missing in the repository's URL?",
             )
@@ -177,10 +182,8 @@ def _providers(
     found: dict[str, dict[str, None]] = {}
     for name, versions in candidates.items():
         for candidate in versions:
-            manifest = candidate.manifest
-            provided = (
-                shlibs_provided(manifest) if kind is RequirementKind.SHLIB else manifest.provides
-            )
+            record = candidate.record
+            provided = record.shlibs_provided if kind is RequirementKind.SHLIB else record.provides
             for text in provided:
                 found.setdefault(text, {})[name] = None
     return {text: tuple(sorted(names, key=byte_order)) for text, names in found.items()}

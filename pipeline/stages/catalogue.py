@@ -33,7 +33,7 @@ from pipeline.pkg.signature import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from pipeline.host.fetch import Fetcher
@@ -88,8 +88,19 @@ class FetchedCatalogue:
     """sha256 of the public key that signed it, in hex; empty for signature_type none."""
 
 
-def fetch_catalogue(settings: RepositorySettings, fetcher: Fetcher) -> FetchedCatalogue:
+def _say_nothing(_text: str) -> None:
+    """Keep it to itself."""
+
+
+def fetch_catalogue(
+    settings: RepositorySettings, fetcher: Fetcher, *, say: Callable[[str], None] = _say_nothing
+) -> FetchedCatalogue:
     """Fetch, verify and read a repository's catalogue.
+
+    Args:
+        settings: how the repository was declared.
+        fetcher: its files.
+        say: hears what is being done, for people: a large catalogue takes a while.
 
     Raises:
         FetchError: a file could not be had, or is larger than its limit.
@@ -109,8 +120,10 @@ def fetch_catalogue(settings: RepositorySettings, fetcher: Fetcher) -> FetchedCa
     # (5) parse
     parse = parse_data if member == meta.data else parse_packagesite
     try:
+        records = parse(verified.payload)
+        say(f"reading catalogue {settings.name}, {settings.abi}: {len(records):,} packages")
         catalogue = build_catalogue(
-            parse(verified.payload),
+            records,
             repository=settings.name,
             priority=settings.priority,
             abi=settings.abi,

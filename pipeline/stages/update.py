@@ -13,7 +13,7 @@ from pipeline.declaration.tables import FORMAT
 from pipeline.errors import ConflictError, FormatError, UnsatisfiedError
 from pipeline.formats.digest import Digest
 from pipeline.host.fetch import WantedFile, fetch_all
-from pipeline.host.progress import Downloads
+from pipeline.host.progress import Downloads, note
 from pipeline.host.repository_url import expand_url, open_fetcher, url_variables
 from pipeline.host.store import write_atomically
 from pipeline.pkg.abi import Abi, highest_osversion
@@ -57,9 +57,8 @@ class _Target:
     release: str
     architecture: str
     abi: str
-    urls: Mapping[str, str]
     fetchers: Mapping[str, Fetcher]
-    catalogues: tuple[FetchedCatalogue, ...]
+    repositories: tuple[LockedRepository, ...]
     chosen: Mapping[str, Candidate]
     images: Mapping[str, LockedImage]
 
@@ -146,9 +145,10 @@ def _resolve_target(
     urls = {name: expand_url(declaration.repositories[name].url, variables) for name in names}
     fetchers = {name: open_fetcher(url, base=root) for name, url in urls.items()}
     abi = Abi.parse(variables["ABI"])
-    catalogues = tuple(
-        fetch_catalogue(_settings(declaration, name, abi, root), fetchers[name]) for name in names
-    )
+    catalogues = [
+        fetch_catalogue(_settings(declaration, name, abi, root), fetchers[name], say=note)
+        for name in names
+    ]
     major, _, minor = release.partition(".")
     universe = Universe.build(
         [c.catalogue for c in catalogues],
@@ -201,10 +201,9 @@ def _resolve_target(
         release=release,
         architecture=architecture,
         abi=variables["ABI"],
-        urls=urls,
         fetchers=fetchers,
-        catalogues=catalogues,
-        chosen=chosen,
+        repositories=tuple(_locked_repository(c, urls) for c in catalogues),
+        chosen={name: candidate.alone() for name, candidate in chosen.items()},
         images=images,
     )
 
@@ -282,6 +281,19 @@ def _unpack(
     return {key: mtime for (key, _), mtime in zip(items, newest, strict=True)}
 
 
+def _locked_repository(fetched: FetchedCatalogue, urls: Mapping[str, str]) -> LockedRepository:
+    name = fetched.catalogue.repository
+    return LockedRepository(
+        name=name,
+        url=urls[name],
+        catalogue_path=fetched.path,
+        catalogue_digest=fetched.digest,
+        catalogue_size=fetched.size,
+        signature_type=fetched.signature_type,
+        fingerprint=fetched.fingerprint,
+    )
+
+
 def _locked_target(target: _Target, digests: Mapping[tuple[str, str, str], Digest]) -> LockedTarget:
     packages = {}
     for key in _keys(target):
@@ -301,18 +313,7 @@ def _locked_target(target: _Target, digests: Mapping[tuple[str, str, str], Diges
         )
     return LockedTarget(
         abi=target.abi,
-        repositories=tuple(
-            LockedRepository(
-                name=c.catalogue.repository,
-                url=target.urls[c.catalogue.repository],
-                catalogue_path=c.path,
-                catalogue_digest=c.digest,
-                catalogue_size=c.size,
-                signature_type=c.signature_type,
-                fingerprint=c.fingerprint,
-            )
-            for c in target.catalogues
-        ),
+        repositories=target.repositories,
         packages=packages,
         images=target.images,
     )

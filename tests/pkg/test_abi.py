@@ -115,7 +115,7 @@ def test_old_spelling_is_translated(pattern: str, modern: str) -> None:
 @pytest.mark.parametrize(("text", "value"), [("1500068", 1500068), ("0001", 1)])
 def test_osversion_is_read(text: str, value: int) -> None:
     assert parse_osversion(text) == value
-    assert osversion_of(record("a", annotations={"FreeBSD_version": text}).manifest) == value
+    assert osversion_of(record("a", annotations={"FreeBSD_version": text})) == value
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "1500068 ", "15.0", str(2**31), "9" * 5000])
@@ -126,7 +126,7 @@ def test_what_is_no_osversion_is_refused(text: str) -> None:
 
 
 def test_osversion_may_be_absent() -> None:
-    assert osversion_of(record("a", annotations={"flavor": "py311"}).manifest) is None
+    assert osversion_of(record("a", annotations={"flavor": "py311"})) is None
 
 
 def test_highest_osversion_of_a_release() -> None:

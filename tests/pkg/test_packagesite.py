@@ -18,19 +18,19 @@ from pipeline.pkg.abi import Abi
 from pipeline.pkg.manifest import PackageManifest
 from pipeline.pkg.manifestdigest import manifest_digest
 from pipeline.pkg.packagesite import (
-    MAX_PACKAGE,
     build_catalogue,
-    check_repopath,
     parse_data,
     parse_packagesite,
     verify_manifest,
 )
+from pipeline.pkg.record import MAX_PACKAGE, check_repopath
 from pipeline.pkg.signature import read_signed_archive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from pipeline.pkg.catalogue import Catalogue
+    from pipeline.pkg.record import RawRecord
 
 REPOSITORIES = Path(__file__).parents[2] / "fixtures" / "repositories"
 AMD64 = Abi.parse("FreeBSD:15:amd64")
@@ -62,7 +62,12 @@ def payload(repository: str, name: str, member: str) -> bytes:
 
 
 def build(*records: Mapping[str, object], abi: Abi = AMD64) -> Catalogue:
-    return build_catalogue(records, repository="r", priority=0, abi=abi)
+    payload = json.dumps({"packages": records}).encode()
+    return build_catalogue(parse_data(payload), repository="r", priority=0, abi=abi)
+
+
+def decoded(records: Iterable[RawRecord]) -> list[dict[str, object]]:
+    return [record.decode() for record in records]
 
 
 def without(key: str) -> dict[str, object]:
@@ -116,8 +121,8 @@ def test_golden_catalogues(repository: str) -> None:
 def test_catalogues_are_what_the_text_beside_them_says(repository: str) -> None:
     text = (REPOSITORIES / f"{repository}.packagesite.jsonl").read_bytes()
     assert payload(repository, "packagesite.pkg", "packagesite.yaml") == text
-    in_data = list(parse_data(payload(repository, "data.pkg", "data")))
-    assert in_data == list(parse_packagesite(text))
+    in_data = decoded(parse_data(payload(repository, "data.pkg", "data")))
+    assert in_data == decoded(parse_packagesite(text))
     if repository == "plain":
         data = (REPOSITORIES / "plain.data.json").read_bytes()
         assert payload("plain", "data.pkg", "data") == data
@@ -125,7 +130,7 @@ def test_catalogues_are_what_the_text_beside_them_says(repository: str) -> None:
 
 def test_digest_covers_files_only_where_the_record_has_them() -> None:
     """Pkg repo -l before 2.8.2: full manifests in the catalogue."""
-    full = build(*parse_data(payload("list-files-2.4.2", "data.pkg", "data")))
+    full = build(*decoded(parse_data(payload("list-files-2.4.2", "data.pkg", "data"))))
     for record in full.records:
         has_files = bool(record.manifest.files)
         want = manifest_digest(record.manifest, with_files=has_files, with_vital=True)
@@ -150,7 +155,7 @@ def test_packages_are_what_their_catalogue_says(repository: str) -> None:
     name, member = next(members(repository))
     parse = parse_data if member == "data" else parse_packagesite
     abi = AARCH64 if repository == "aarch64-14" else AMD64
-    for record in build(*parse(payload(repository, name, member)), abi=abi).records:
+    for record in build(*decoded(parse(payload(repository, name, member))), abi=abi).records:
         path = REPOSITORIES / repository / record.repopath
         raw = path.read_bytes()
         assert len(raw) == record.pkgsize
@@ -206,24 +211,24 @@ def test_what_an_older_writer_leaves_out_is_no_lie() -> None:
 )
 def test_malformed_data(raw: bytes, message: str) -> None:
     with pytest.raises(PackagesiteError) as caught:
-        list(parse_data(raw))
+        decoded(parse_data(raw))
     assert message in str(caught.value)
 
 
 def test_other_lists_of_data_are_passed_over() -> None:
     raw = b'{"groups":[{"name":"g"}],"expired_packages":["x"],"new":1,"packages":[{"a":1}]}\n'
-    assert list(parse_data(raw)) == [{"a": 1}]
+    assert decoded(parse_data(raw)) == [{"a": 1}]
 
 
 def test_packagesite_is_read_line_by_line() -> None:
-    assert list(parse_packagesite(b'{"a":1}\n\n  \n{"b":2}')) == [{"a": 1}, {"b": 2}]
-    assert list(parse_packagesite(b"")) == []
+    assert decoded(parse_packagesite(b'{"a":1}\n\n  \n{"b":2}')) == [{"a": 1}, {"b": 2}]
+    assert decoded(parse_packagesite(b"")) == []
 
 
 @pytest.mark.parametrize("raw", [b"[]", b"{", b'{"a":1} {"b":2}', b"\xff"])
 def test_malformed_line_is_named(raw: bytes) -> None:
     with pytest.raises(PackagesiteError, match=r"^line 3: "):
-        list(parse_packagesite(b'{"a":1}\n\n' + raw))
+        decoded(parse_packagesite(b'{"a":1}\n\n' + raw))
 
 
 # ---------------------------------------------------------------- records
@@ -325,9 +330,43 @@ def test_empty_catalogue_is_a_catalogue() -> None:
     assert build().records == ()
 
 
-@pytest.mark.parametrize("function", [parse_data, parse_packagesite])
-def test_parsing_is_lazy_and_repeatable(
-    function: Callable[[bytes], Iterator[Mapping[str, object]]],
-) -> None:
-    text = b'{"packages":[{"a":1}]}' if function is parse_data else b'{"a":1}'
-    assert list(function(text)) == list(function(text)) == [{"a": 1}]
+@pytest.mark.parametrize("member", ["data", "packagesite.yaml"])
+def test_white_space_changes_nothing(member: str) -> None:
+    """A document that pkg has not written is read as a whole, and gives the same catalogue."""
+    name = "data.pkg" if member == "data" else "packagesite.pkg"
+    parse = parse_data if member == "data" else parse_packagesite
+    raw = payload("plain", name, member)
+    if member == "data":
+        spaced = json.dumps(json.loads(raw), indent=1).encode()
+    else:
+        spaced = b"\n\n".join(json.dumps(json.loads(r)).encode() + b" " for r in raw.splitlines())
+    assert spaced != raw
+    catalogues = [
+        build_catalogue(parse(p), repository="r", priority=0, abi=AMD64) for p in (raw, spaced)
+    ]
+    assert catalogues[0] == catalogues[1]
+    assert len(catalogues[0].records) > 1
+
+
+@pytest.mark.parametrize(
+    ("raw", "message"),
+    [
+        (b'{"packages":[{"a":1}],"packages":[]}', "key 'packages' twice"),
+        (b'{"packages":[],"packages":[{"a":1}]}\n', "key 'packages' twice"),
+        (b'{"groups":[],"groups":[1],"packages":[]}', "key 'groups' twice"),
+        (b'{"groups":[{"a":1,"a":2}],"packages":[]}', "key 'a' twice"),
+        (b'{"groups":[1.5],"packages":[]}', "got number 1.5"),
+        (b'{"packages":[{},{"a":1,"a":2}]}', "packages[1]: key 'a' twice"),
+        (b'{"packages":[{"a":{"b":1,"b":2}}]}', "packages[0]: key 'b' twice"),
+        (b'{"packages":[{"a":1.5}]}', "packages[0]: got number 1.5"),
+        (b'{"packages":[{"a":"\\ud800"}]}', "lone surrogate"),
+        (b'{"packages":[{"a":' + b"[" * 70 + b"]" * 70 + b"}]}", "nested too deeply"),
+        (b'{"packages":[1,]}', "not JSON"),
+        (b'{"packages":[],}', "not JSON"),
+        (b'{"packages":[01]}', "not JSON"),
+    ],
+)
+def test_strict_json_all_through(raw: bytes, message: str) -> None:
+    with pytest.raises(PackagesiteError) as caught:
+        decoded(parse_data(raw))
+    assert message in str(caught.value)

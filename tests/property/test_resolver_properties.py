@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from fixtures.resolve.small import record, requests, universe
 from pipeline.errors import ResolutionError
-from pipeline.pkg.catalogue import CatalogueRecord
 from pipeline.pkg.depends import RequirementKind, requirements_of
 from pipeline.pkg.manifest import PackageManifest
+from pipeline.pkg.record import CatalogueRecord
 from pipeline.pkg.resolver import Resolution, resolve
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from pipeline.host.fetch import Receiver
-    from pipeline.pkg.catalogue import CatalogueRecord
+    from pipeline.pkg.record import CatalogueRecord
 
 FIXTURES = Path(__file__).parents[2] / "fixtures"
 REPOSITORIES = FIXTURES / "repositories"
@@ -507,6 +507,14 @@ def test_result_does_not_depend_on_anything_else() -> None:
     first = fetch_catalogue(settings, MemoryFetcher(files))
     again = fetch_catalogue(settings, MemoryFetcher(dict(reversed(files.items()))))
     assert first == again
+
+
+def test_what_is_read_is_said_before_it_is_read() -> None:
+    files = files_of(REPOSITORIES / "fingerprints")
+    said: list[str] = []
+    fetched = fetch_catalogue(by_fingerprint("trusted"), MemoryFetcher(files), say=said.append)
+    count = len(fetched.catalogue.records)
+    assert said == [f"reading catalogue test, FreeBSD:15:amd64: {count} packages"]
 
 
 def test_over_http_as_from_a_directory(tmp_path: Path) -> None:
