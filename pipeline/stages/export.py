@@ -16,7 +16,8 @@ knowing the images: docs/registries.md has nginx's configuration.
 
 Blobs are written first, tags last, each file whole or not at all, so a directory that is being
 served can be exported into. What an earlier export has left stays: whoever pulls by digest may
-still need it. The same blob in several repositories is one file with several names.
+still need it. Signatures under cosign's older tags are added to those of others (`signature_tags`).
+The same blob in several repositories is one file with several names.
 """
 
 from __future__ import annotations
@@ -26,7 +27,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import DigestMismatchError, FormatError, LayoutError
-from pipeline.formats.digest import CHUNK, HashingWriter
+from pipeline.formats.digest import CHUNK, Digest, HashingWriter
 from pipeline.host.registry_manifest import Contents, Manifest
 from pipeline.host.store import hash_file, write_atomically
 from pipeline.oci.image import ImageIndex
@@ -34,12 +35,12 @@ from pipeline.oci.media_type import MediaType
 from pipeline.oci.reference import check_path, check_tag
 from pipeline.oci.referrers import fallback_tag, merge_referrers, referrer_descriptor
 from pipeline.stages.parcel import pack
+from pipeline.stages.signature_tags import has_signatures, join_signatures
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from pipeline.formats.digest import Digest
     from pipeline.oci.descriptor import Descriptor
     from pipeline.oci.validate import LayoutSource
     from pipeline.stages.parcel import Parcel, Target
@@ -167,9 +168,27 @@ def _write_referrers(folder: Path, subject: Digest, listed: Sequence[Descriptor]
 
 def _write_tags(parcel: Parcel, folder: Path) -> None:
     for tag, manifest in parcel.cosign.items():
-        _write_manifest(folder, check_tag(tag), manifest)
+        _write_signatures(folder, check_tag(tag), manifest)
     for tag in parcel.target.tags:
         _write_manifest(folder, check_tag(tag), parcel.root)
+
+
+def _write_signatures(folder: Path, tag: str, ours: Manifest) -> None:
+    """Add to the signatures under a tag, among which may be those of others."""
+    path = folder / "manifests" / tag
+    try:
+        held = Manifest.parse(path.read_bytes())
+        if has_signatures(held, ours):
+            return
+        joined, config = join_signatures(held, ours)
+    except FileNotFoundError:
+        _write_manifest(folder, tag, ours)
+        return
+    except FormatError as e:
+        raise e.within(str(path)) from None
+    _write(folder / "blobs" / str(Digest.of(config)), config)
+    _write_manifest(folder, str(joined.digest), joined)
+    _write_manifest(folder, tag, joined)
 
 
 def _write_manifest(folder: Path, name: str, manifest: Manifest) -> None:

@@ -1,7 +1,7 @@
 """Signatures under cosign's older tags: several people's stand in one manifest, each in a layer.
 
 Specification: github.com/sigstore/cosign, specs/SIGNATURE_SPEC.md (`sha256-<hex>.sig`, `.att`).
-Whoever pushes adds his layers to those that are there, and leaves the others alone; a layer is
+Whoever publishes adds his layers to those that are there, and leaves the others alone; a layer is
 told by its digest and its annotations, which hold the signature.
 """
 
@@ -39,6 +39,16 @@ def has_signatures(held: Manifest | None, ours: Manifest) -> bool:
     return all(layer in there for layer in _layers(ours))
 
 
+def join_signatures(held: Manifest, ours: Manifest) -> tuple[Manifest, bytes]:
+    """Return a manifest with the signatures of both, and its config, a blob that may be new.
+
+    Raises:
+        LayoutError: one of them is no image manifest.
+    """
+    raw, config = tagged_manifest((*_layers(held), *_layers(ours)))
+    return Manifest.parse(raw), config
+
+
 def add_signatures(repository: Repository, tag: str, ours: Manifest) -> bool:
     """Have our signatures under a tag, once; their blobs are there already.
 
@@ -57,7 +67,7 @@ def add_signatures(repository: Repository, tag: str, ours: Manifest) -> bool:
     if held is None:
         repository.put_manifest(ours, tag=tag)
         return True
-    raw, config = tagged_manifest((*_layers(held), *_layers(ours)))
+    joined, config = join_signatures(held, ours)
     repository.put_blob(descriptor_of(config, MediaType.CONFIG), lambda: io.BytesIO(config))
-    repository.put_manifest(Manifest.parse(raw), tag=tag)
+    repository.put_manifest(joined, tag=tag)
     return True

@@ -240,6 +240,49 @@ def test_signatures_under_tags_are_exported_too(maker: Maker, site: Path) -> Non
     assert tags == ["15.0", "latest", f"sha256-{root.hex}.sig"]
 
 
+def signatures(site: Path, tag: str) -> set[bytes]:
+    """Return what stands under a tag; every blob of it is there under its digest."""
+    folder = site / "v2/fb/static"
+    raw = (folder / "manifests" / tag).read_bytes()
+    assert (folder / "manifests" / str(Digest.of(raw))).read_bytes() == raw
+    document = json.loads(raw)
+    blobs = {
+        entry["digest"]: (folder / "blobs" / entry["digest"]).read_bytes()
+        for entry in (document["config"], *document["layers"])
+    }
+    assert blobs == {str(Digest.of(data)): data for data in blobs.values()}
+    return {blobs[entry["digest"]] for entry in document["layers"]}
+
+
+@pytest.mark.parametrize("suffix", ["sig", "att"])
+def test_signatures_of_others_stay(suffix: str, maker: Maker, site: Path, tmp_path: Path) -> None:
+    """As they do in a registry that is pushed to."""
+    root = maker.layout.references()["static:15.0"].digest
+    tag = f"sha256-{root.hex}.{suffix}"
+    other = make(tmp_path / "other")
+    assert other.image("static:15.0", BASE).digest == root
+    maker.signature(f"static:{tag}", b"mine")
+    other.signature(f"static:{tag}", b"theirs")
+    export(maker.layout, [STATIC], site)
+    assert signatures(site, tag) == {b"mine"}
+    export(other.layout, [STATIC], site)
+    assert signatures(site, tag) == {b"mine", b"theirs"}
+    before = files(site)
+    for layout in (maker.layout, other.layout):
+        export(layout, [STATIC], site)
+        assert files(site) == before
+
+
+def test_something_else_under_a_signatures_tag_is_named(maker: Maker, site: Path) -> None:
+    root = maker.layout.references()["static:15.0"].digest
+    tag = f"sha256-{root.hex}.sig"
+    maker.signature(f"static:{tag}", b"mine")
+    export(maker.layout, [STATIC], site)
+    (site / "v2/fb/static/manifests" / tag).write_text("hello")
+    with pytest.raises(LayoutError, match=tag):
+        export(maker.layout, [STATIC], site)
+
+
 def test_a_list_of_referrers_that_somebody_has_broken_is_named(maker: Maker, site: Path) -> None:
     export(maker.layout, [STATIC], site)
     root = maker.layout.references()["static:15.0"].digest
