@@ -13,7 +13,7 @@ import traceback
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import PipelineError
-from pipeline.host.terminal import printable
+from pipeline.host.terminal import one_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,8 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         arguments = make_parser().parse_args(argv)
         status: int = arguments.run(arguments)
     except PipelineError as e:
-        text = f"error: {e}\n" + (f"  hint: {e.hint}\n" if e.hint else "")
-        sys.stderr.write(printable(text))
+        _complain(str(e), e.hint)
         return COULD_NOT_TELL
     except BrokenPipeError:
         sys.stderr.close()
@@ -58,11 +57,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except Exception as e:  # noqa: BLE001  - whatever it is, it is no verdict
         if isinstance(e, OSError) and e.filename is not None:  # of a file that was named
-            sys.stderr.write(f"error: {e.filename}: {(e.strerror or str(e)).lower()}\n")
+            _complain(f"{e.filename}: {(e.strerror or str(e)).lower()}", None)
         else:
             traceback.print_exc()
         return COULD_NOT_TELL
     return status
+
+
+def _complain(message: str, hint: str | None) -> None:
+    sys.stderr.write(f"error: {one_line(message)}\n")
+    if hint:
+        sys.stderr.write(f"  hint: {one_line(hint)}\n")
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from pipeline.host.terminal import printable
 from reproducibility.findings import text_of
 
 if TYPE_CHECKING:
@@ -96,8 +97,7 @@ def limit_lines(lines: Iterable[str]) -> Excerpt:
         if len(kept) == MAX_LINES:
             truncated = True
             break
-        text = "".join(c if c.isprintable() or c == "\t" else repr(c)[1:-1] for c in line)
-        text = text_of(text)
+        text = text_of(printable(line, keep="\t"))
         if len(text) > MAX_WIDTH:
             text, truncated = text[: MAX_WIDTH - 1] + "…", True
         kept.append(text)

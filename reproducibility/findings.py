@@ -11,6 +11,7 @@ import enum
 from dataclasses import dataclass
 from typing import Final
 
+from pipeline.host.terminal import printable
 from reproducibility.causes import Cause
 from reproducibility.verdict import Verdict, worst
 
@@ -75,7 +76,7 @@ def _encoded(text: str) -> bytes:
 def shown(value: object) -> str:
     """Return a value as a report shows it: valid text, one line, of bounded length."""
     text = text_of(value) if isinstance(value, (str, bytes)) else str(value)
-    text = "".join(c if c.isprintable() else repr(c)[1:-1] for c in text[: 2 * _SHOWN])
+    text = printable(text[: 2 * _SHOWN], keep="")
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 

@@ -11,8 +11,8 @@ from pipeline.errors import ConfigurationError, FormatError, PipelineError
 from pipeline.formats import canonical_json
 from pipeline.host.registry_session import Access
 from pipeline.host.store import write_atomically
+from pipeline.host.terminal import one_line
 from pipeline.stages.pull import parse_platform
-from reproducibility.foreign import printable
 from reproducibility.verify_place import JoinedPlace, beside, open_place
 
 if TYPE_CHECKING:
@@ -33,22 +33,19 @@ STANDARD_OUTPUT: Final = "-"
 
 
 def guarded(command: Callable[[argparse.Namespace], int], arguments: argparse.Namespace) -> int:
-    """Run a command such that what goes wrong is one line.
-
-    And without the control characters that a registry might send.
-    """
+    """Run a command such that what goes wrong is an error of one line."""
     try:
         return command(arguments)
-    except PipelineError as e:
+    except PipelineError:
         clear_line()
-        raise PipelineError(printable(str(e)), hint=printable(e.hint or "") or None) from None
+        raise
     except BrokenPipeError:
         raise
     except OSError as e:
         clear_line()
         where = f"{e.filename}: " if e.filename else ""
         what = os.strerror(e.errno).lower() if e.errno else "i/o error"
-        raise ConfigurationError(printable(f"{where}{what}")) from None
+        raise ConfigurationError(f"{where}{what}") from None
 
 
 def add_image_arguments(parser: argparse.ArgumentParser) -> None:
@@ -129,7 +126,7 @@ def progress_line(*, quiet: bool) -> Callable[[str], None]:
         return lambda _: None
 
     def show(text: str) -> None:
-        line = printable(text)
+        line = one_line(text)
         if sys.stderr.isatty():
             sys.stderr.write(f"\r\033[K{line[:78]}\r")
         else:

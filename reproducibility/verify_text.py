@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from rich.console import Console
 from rich.text import Text
 
-from reproducibility.foreign import printable
+from pipeline.host.terminal import one_line
 from reproducibility.report_terminal import print_report
 from reproducibility.verify_result import Delivery, Outcome, Signed, Verdict
 from reproducibility.wording import plural, size_text
@@ -46,9 +46,9 @@ def print_verification(verification: Verification, report: Report | None, stream
     console = Console(file=stream, highlight=False, soft_wrap=True)
     mark, text, colour = VERDICTS[verification.verdict]
     head = Text(f"{mark} {text}", style=f"bold {colour}")
-    console.print(head + Text(f"  {printable(verification.image)}", style="default"))
+    console.print(head + Text(f"  {one_line(verification.image)}", style="default"))
     for line in verification_lines(verification):
-        console.print(Text(printable(line)))
+        console.print(Text(one_line(line)))
     if report is not None and verification.verdict is Verdict.DIFFERENT:
         console.print()
         print_report(replace(report, notes=()), stream)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Final
+
+_LONGEST: Final = 2000
+
 
 def printable(text: str, *, keep: str = "\t\n") -> str:
     r"""Return text with what is not printable as escapes, `\x1b` for ESC.
@@ -16,3 +20,9 @@ def printable(text: str, *, keep: str = "\t\n") -> str:
     if text.isprintable():
         return text
     return "".join(c if c.isprintable() or c in keep else ascii(c)[1:-1] for c in text)
+
+
+def one_line(text: str) -> str:
+    """Return text as one line of bounded length; whole documents may be quoted in it."""
+    line = printable(text[: _LONGEST + 1], keep="")
+    return line if len(line) <= _LONGEST else f"{line[: _LONGEST - 1]}…"

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 
+from pipeline.host.terminal import one_line
 from pipeline.tasks.project import DEFAULT, Project
 from reproducibility.audit import audit
 from reproducibility.audit_session import ROUNDS, TIMEOUT, Settings
@@ -160,7 +161,7 @@ def _print(result: Audit) -> None:
     lines = [f"varied in {len(result.hostile)} builds: {', '.join(applied)}"]
     lines += report.notes
     lines.append(f"report: {result.files[0]}")
-    sys.stdout.write("\n".join(lines) + "\n")
+    sys.stdout.write("\n".join(map(one_line, lines)) + "\n")
 
 
 def _list_variations(others: tuple[str, ...]) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.host.store import write_atomically
+from pipeline.host.terminal import one_line
 from reproducibility.causes import Cause
 from reproducibility.compare import Options, compare
 from reproducibility.diffoscope import Diffoscope, tool_version
@@ -144,7 +145,7 @@ def _progress(*, quiet: bool) -> Callable[[str], None]:
         return lambda _: None
 
     def show(text: str) -> None:
-        sys.stderr.write(f"\r\033[K{text[:78]}\r")
+        sys.stderr.write(f"\r\033[K{one_line(text)[:78]}\r")
         sys.stderr.flush()
 
     return show

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from pipeline.errors import ConfigurationError, PipelineError
-from reproducibility.foreign import printable
+from pipeline.host.terminal import one_line
 from reproducibility.image_arguments import (
     IMAGES,
     STANDARD_OUTPUT,
@@ -105,7 +105,7 @@ def _run(arguments: argparse.Namespace) -> int:
     write_json(arguments.json, _as_json(place, subject, judgement))
     if not arguments.quiet and arguments.json != STANDARD_OUTPUT:
         lines = _render(place, subject, judgement)
-        sys.stdout.write("\n".join(map(printable, lines)) + "\n")
+        sys.stdout.write("\n".join(map(one_line, lines)) + "\n")
     return judgement.decision.exit_code
 
 

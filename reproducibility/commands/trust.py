@@ -15,6 +15,7 @@ from pipeline.host.registry_session import Access
 from pipeline.host.repository_url import open_fetcher
 from pipeline.host.signer import read_public_key
 from pipeline.host.store import write_atomically
+from pipeline.host.terminal import printable
 from pipeline.oci.reference import Reference
 from reproducibility.trust import (
     Answer,
@@ -106,7 +107,7 @@ def run(arguments: argparse.Namespace) -> int:
         rows += judge_policy(policy, evidence, pulled, attachments=attachments)
     statements = [find_statements(item, keys.cosign) for item in evidence if keys.cosign]
     # (3) say it
-    sys.stdout.write(_render(pulled, evidence, rows, statements))
+    sys.stdout.write(printable(_render(pulled, evidence, rows, statements)))
     if arguments.json is not None:
         write_atomically(arguments.json, _as_json(pulled, evidence, rows, statements))
     if arguments.snippets is not None:

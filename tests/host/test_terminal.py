@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from pipeline.host.terminal import printable
+from pipeline.host.terminal import one_line, printable
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,8 @@ def test_only_what_can_be_seen_is_shown(text: str, want: str) -> None:
 def test_lines_may_be_kept_whole() -> None:
     """A message of one line stays one."""
     assert printable("a\tb\nfailed   build", keep="") == "a\\tb\\nfailed   build"
+
+
+def test_one_line_is_one_and_bounded() -> None:
+    assert one_line("a\x1b]0;x\x07\nb\t\u202e\ud800") == r"a\x1b]0;x\x07\nb\t\u202e\ud800"
+    assert one_line("x" * 9000) == "x" * 1999 + "…"

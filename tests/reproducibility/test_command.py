@@ -169,3 +169,24 @@ def test_closed_pipe_is_no_traceback(sides: tuple[str, str]) -> None:
         ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diff", "{}", "{}", "--quiet"],
+        ["verify", "oci:{}:x", "--quiet"],
+        ["trust", "oci:{}:x", "--as", "example.org/a:b", "--key", "k"],
+        ["policy", "oci:{}:x", "--policy", "{}"],
+    ],
+)
+def test_an_error_is_one_line_that_steers_no_terminal(
+    arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Whatever the name of the thing is that is at fault."""
+    name = "/nowhere/a\x1b[2J\nb\u202e"
+    assert main([argument.format(name) for argument in arguments]) == 2
+    first, *rest = capsys.readouterr().err.splitlines()
+    assert first.startswith("error: ")
+    assert all(line.startswith("  hint: ") for line in rest)
+    assert first.isprintable()

@@ -16,7 +16,6 @@ from pipeline.host.keys import main as keys_main
 from pipeline.host.layout import Layout
 from reproducibility import verify_build
 from reproducibility.__main__ import main
-from reproducibility.foreign import printable
 from tests.attest.signers import TestSigner
 from tests.built_images import Workshop
 from tests.reproducibility.publication import Publication, build_in_process, flip
@@ -238,11 +237,6 @@ def test_a_full_disk_is_one_line(desk: Desk, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr("reproducibility.commands.verify.verify", fail)
     status, _, err = desk.run("verify", desk.image(desk.theirs.image()))
     assert (status, err) == (2, "error: /x: no space left on device\n")
-
-
-def test_foreign_text_does_nothing_to_a_terminal() -> None:
-    assert printable("a\x1b]0;x\x07\nb\u202e\ud800") == r"a\x1b]0;x\x07\nb\u202e\ud800"
-    assert len(printable("x" * 9000)) == 2000
 
 
 # ---------------------------------------------------------------- attestations
