@@ -99,11 +99,19 @@ class BlobWriter:
 
     def write(self, data: bytes) -> int:
         """Take more content."""
-        return self._writer.write(data)
+        try:
+            return self._writer.write(data)
+        except OSError as e:
+            _name_path(e, self._store.root)
+            raise
 
     def commit(self, *, want: Digest | None = None, what: str = "blob") -> Blob:
         """Give the content its name; refuse it if it is not the one wanted."""
-        self._file.flush()
+        try:
+            self._file.flush()
+        except OSError as e:
+            _name_path(e, self._store.root)
+            raise
         digest = self._writer.digest
         if want is not None and digest != want:
             raise DigestMismatchError(what, got=str(digest), want=str(want))
@@ -154,15 +162,7 @@ class Store:
         """Store bytes; what already has their name is believed only after hashing it."""
         digest = Digest.of(data)
         if not self.verify(digest):
-            descriptor, name = self.temporary()
-            try:
-                with os.fdopen(descriptor, "wb") as f:
-                    f.write(data)
-                    f.flush()
-                    self.adopt(Path(name), digest)
-            except BaseException:
-                Path(name).unlink(missing_ok=True)
-                raise
+            self._write(data, lambda path: self.adopt(path, digest))
         return Blob(digest=digest, size=len(data))
 
     def writer(self) -> BlobWriter:
@@ -171,17 +171,25 @@ class Store:
 
     def adopt(self, path: Path, digest: Digest) -> None:
         """Move a finished file of this store's file system to its place."""
-        target = self.path(digest)
         path.chmod(0o444)
-        try:
-            path.replace(target)
-        except FileNotFoundError:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            path.replace(target)
+        _move(path, self.path(digest))
 
     def temporary(self) -> tuple[int, str]:
         """Create a temporary file, locked for as long as its descriptor is open."""
         return _temporary(self.root / "tmp")
+
+    def _write(self, data: bytes, finish: Callable[[Path], None]) -> None:
+        """Write a temporary file, which `finish` moves to its place."""
+        descriptor, name = self.temporary()
+        try:
+            with os.fdopen(descriptor, "wb") as f:
+                f.write(data)
+                f.flush()
+                finish(Path(name))
+        except BaseException as e:
+            Path(name).unlink(missing_ok=True)
+            _name_path(e, self.root)
+            raise
 
     def sweep(self) -> None:
         """Remove temporary files of processes that have died; once in a process is enough."""
@@ -269,7 +277,27 @@ class Store:
                 for blob in record.outputs.values()
             },
         }
-        write_atomically(path, canonical_json.dumps(document))
+
+        def finish(temporary: Path) -> None:
+            temporary.chmod(0o666 & ~_umask())
+            _move(temporary, path)
+
+        self._write(canonical_json.dumps(document), finish)
+
+
+def _move(path: Path, target: Path) -> None:
+    """Move a file to a folder that may not be there yet."""
+    try:
+        path.replace(target)
+    except FileNotFoundError:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        path.replace(target)
+
+
+def _name_path(e: BaseException, path: Path) -> None:
+    """Have an error say where the disk is full: that of a write names no file."""
+    if isinstance(e, OSError) and e.filename is None:
+        e.filename = str(path)
 
 
 def _temporary(folder: Path, prefix: str = "") -> tuple[int, str]:
@@ -305,9 +333,10 @@ def write_atomically(path: Path, data: bytes) -> None:
             f.write(data)
         Path(name).chmod(0o666 & ~_umask())
         Path(name).replace(path)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             Path(name).unlink()
+        _name_path(e, path)
         raise
 
 
@@ -331,9 +360,10 @@ def copy_file(source: Path, target: Path) -> None:
             writer.flush()
             Path(name).chmod(0o666 & ~_umask())
             Path(name).replace(target)
-    except BaseException:
+    except BaseException as e:
         with contextlib.suppress(OSError):
             Path(name).unlink()
+        _name_path(e, target)
         raise
 
 
