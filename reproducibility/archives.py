@@ -13,6 +13,7 @@ from pipeline.errors import LayoutError
 from pipeline.formats.algorithm import MAGIC, Algorithm, detect
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import copy_stream
+from pipeline.host.regular_file import open_regular
 from reproducibility.entries import normalise_path
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ class Archive:
 
 def _uncompressed(path: Path) -> BinaryIO:
     """Open an archive; a compressed one becomes an unnamed temporary file."""
-    f = path.open("rb")
+    f = open_regular(path)
     if detect(f.read(MAGIC)) is Algorithm.NONE:
         f.seek(0)
         return f

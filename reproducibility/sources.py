@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 from pipeline.errors import ConfigurationError, PipelineError
 from pipeline.formats.decompression import expansion_limit, open_decompressed
 from pipeline.formats.digest import Digest
+from pipeline.host.regular_file import open_regular
 from reproducibility.archives import Archive
 from reproducibility.directory_layer import DirectoryLayer
 from reproducibility.documents import LayoutImages, images_of_docker_archive, images_of_layout
@@ -124,7 +125,7 @@ def _look(path: Path) -> SourceKind:
 
 
 def _first_member(path: Path) -> str:
-    with path.open("rb") as f:
+    with open_regular(path) as f:
         limit = expansion_limit(path.stat().st_size)
         try:
             first = next(iter(TarStream(open_decompressed(f, limit=limit, what=str(path)))), None)
@@ -170,7 +171,7 @@ def _rootfs(path: Path) -> Image:
     if path.is_dir():
         layer = DirectoryLayer(name=ROOTFS, root=path)
     else:
-        layer = TarLayer(name=ROOTFS, open=lambda: path.open("rb"), claimed=None, media_type="")
+        layer = TarLayer(name=ROOTFS, open=lambda: open_regular(path), claimed=None, media_type="")
     return Image(
         name="",
         index=None,
@@ -187,7 +188,7 @@ class _Directory:
         self._root = root
 
     def open(self, name: str) -> BinaryIO:
-        return (self._root / name).open("rb")
+        return open_regular(self._root / name)
 
 
 class _Opened:

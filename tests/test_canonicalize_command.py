@@ -190,7 +190,7 @@ def test_the_time_is_never_guessed(
         (["database", "a.sqlite", "--schema", "43"], "got schema 43, want 36 to 42"),
         (["database", "none"], "none: no such file"),
         (["database", "a.sqlite", "--output", "no/x"], "no such directory"),
-        (["database", "root"], "root: Is a directory"),
+        (["database", "root"], "root: is a directory"),
         (["root", "a.sqlite"], "no such directory"),
         (["tar", "in.tar", "--output", "out"], "does not say how to compress"),
         (["tar", "in.tar", "--output", "x.tar", "--level", "3"], "--level without --compression"),
@@ -211,6 +211,37 @@ def test_refusals(
     assert error.startswith("error: ")
     assert match in error
     assert sorted(inputs.rglob("*")) == before
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["database", "pipe", *AT],
+        ["database", "a.sqlite", *AT],
+        ["tar", "pipe", "--output", "out.tar", *AT],
+        ["oci", "pipe", "--output", "out", *AT],
+        ["diff", "pipe", "a.sqlite"],
+    ],
+)
+def test_what_is_no_regular_file_is_refused_at_once(
+    inputs: Path, arguments: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A FIFO, also one beside a database, would be waited for."""
+    os.mkfifo("pipe")
+    os.mkfifo("a.sqlite-wal")
+    assert main(arguments) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("error: ")
+    assert error.replace("\nhint: ", " ").count("\n") == 1
+
+
+def test_an_output_that_is_a_directory_is_named(
+    inputs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (inputs / "folder").mkdir()
+    assert main(["database", "a.sqlite", "--output", "folder", *AT]) == 2
+    assert capsys.readouterr().err == "error: folder: Is a directory\n"
+    assert list((inputs / "folder").iterdir()) == []
 
 
 def test_any_name_can_be_shown(inputs: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import stat
 from typing import TYPE_CHECKING
 
 from pipeline.errors import ConfigurationError, FetchError, NotFoundError, TooLargeError
 from pipeline.formats.digest import CHUNK
+from pipeline.host.regular_file import open_regular
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,7 +26,7 @@ class DirectoryFetcher:
         self._root = root
 
     def __str__(self) -> str:
-        return f"file://{self._root}"
+        return f"file://{self._root}" if self._root.is_absolute() else f"file:{self._root}"
 
     def fetch_bytes(self, path: str, *, max_length: int) -> bytes:
         """Return a small file."""
@@ -53,19 +53,10 @@ class DirectoryFetcher:
             target = (root / path).resolve(strict=True)
             if not target.is_relative_to(root):
                 raise FetchError(f"{what}: leads out of the repository")
-            return _open_regular(target, what)
+            return open_regular(target, what=what, follow=False, error=FetchError)
         except (FileNotFoundError, NotADirectoryError):
             raise NotFoundError(f"{what}: not found") from None
         except OSError as e:
             raise FetchError(f"{what}: {(e.strerror or 'cannot be read').lower()}") from e
         except (RuntimeError, ValueError) as e:  # a loop of symlinks before Python 3.13; a NUL
             raise FetchError(f"{what}: no usable path") from e
-
-
-def _open_regular(path: Path, what: str) -> BinaryIO:
-    """Open a file without following a link or waiting for the other end of a pipe."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        os.close(descriptor)
-        raise FetchError(f"{what}: is no regular file")
-    return os.fdopen(descriptor, "rb")

@@ -22,6 +22,7 @@ from pipeline.errors import LayoutError
 from pipeline.formats import canonical_json
 from pipeline.formats.digest import Digest
 from pipeline.formats.fields import get_as
+from pipeline.host.regular_file import open_regular
 from pipeline.host.store import copy_file, fingerprint, hash_file, sweep_file, write_atomically
 from pipeline.oci.descriptor import Descriptor, get_descriptors
 from pipeline.oci.image import LAYOUT_BYTES, ImageIndex
@@ -60,11 +61,12 @@ class Layout:
 
     def read(self, name: str) -> bytes:
         """Return a file at the top of the layout."""
-        return (self.root / name).read_bytes()
+        with open_regular(self.root / name) as f:
+            return f.read()
 
     def open(self, digest: Digest) -> BinaryIO:
         """Open a blob."""
-        return self.path(digest).open("rb")
+        return open_regular(self.path(digest))
 
     def references(self) -> dict[str, Descriptor]:
         """Return what index.json names; empty where there is no layout yet.

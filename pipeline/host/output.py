@@ -54,9 +54,17 @@ def replacing(path: Path, *, mtime: int | None = None, commit: bool = True) -> I
             if commit:
                 os.fsync(descriptor)
         if commit:
-            Path(name).replace(path)
+            _replace(Path(name), path)
     finally:
         Path(name).unlink(missing_ok=True)
+
+
+def _replace(scratch: Path, path: Path) -> None:
+    """Give a file its name; whoever meets an error has never heard of the other one."""
+    try:
+        scratch.replace(path)
+    except OSError as e:
+        raise OSError(e.errno, e.strerror, str(path)) from None
 
 
 def _keep_owner(path: Path, descriptor: int) -> None:

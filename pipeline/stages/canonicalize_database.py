@@ -17,6 +17,7 @@ from pipeline.errors import ConfigurationError, DatabaseError
 from pipeline.formats.digest import Digest
 from pipeline.formats.sqlite_wal import fold_wal
 from pipeline.host.output import replacing
+from pipeline.host.regular_file import open_regular
 from pipeline.host.store import hash_file
 from pipeline.pkg.localdb_file import MAX_DATABASE, check_header
 from pipeline.pkg.localdb_read import canonicalise_localdb
@@ -121,7 +122,7 @@ def read_database(path: Path) -> DatabaseFiles:
 
 
 def _read(path: Path) -> bytes:
-    with path.open("rb") as f:
+    with open_regular(path) as f:
         return f.read(MAX_DATABASE + 1)
 
 

@@ -85,7 +85,7 @@ def test_loop_of_symlinks(root: Path) -> None:
 
 
 def test_what_is_no_file(root: Path) -> None:
-    with pytest.raises(FetchError, match="is no regular file"):
+    with pytest.raises(FetchError, match="is a directory"):
         get(root, "All")
     os.mkfifo(root / "pipe")
     with pytest.raises(FetchError, match="is no regular file"):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -10,9 +10,6 @@ from pipeline.errors import DeclarationError
 from pipeline.host.directory_fetcher import DirectoryFetcher
 from pipeline.host.http_fetcher import HttpFetcher
 from pipeline.host.repository_url import expand_url, open_fetcher, url_variables
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VARIABLES = url_variables("15.0", "aarch64")
 
@@ -78,6 +75,12 @@ def test_directories(url: str, path: str, tmp_path: Path) -> None:
     fetcher = open_fetcher(url, base=tmp_path)
     assert isinstance(fetcher, DirectoryFetcher)
     assert str(fetcher) == "file://" + path.replace("BASE", str(tmp_path))
+
+
+def test_a_relative_directory_is_shown_as_one() -> None:
+    """Behind `file://` its first component would look like a host."""
+    assert str(open_fetcher("file:repository/x", base=Path())) == "file:repository/x"
+    assert str(open_fetcher("file:x", base=Path("sub"))) == "file:sub/x"
 
 
 @pytest.mark.parametrize(

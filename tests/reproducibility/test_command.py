@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jsonschema  # type: ignore[import-untyped]
@@ -17,7 +18,6 @@ from tests.reproducibility.layouts import EPOCH, file, make_layout, make_tar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 A = [file("etc/motd", "welcome\n"), file("etc/rc", "x")]
 B = [file("etc/motd", "goodbye\n"), file("etc/rc", "x", mtime=EPOCH + 1)]
@@ -169,6 +169,26 @@ def test_closed_pipe_is_no_traceback(sides: tuple[str, str]) -> None:
         ["sh", "-c", command], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert "Traceback" not in result.stderr
+
+
+@pytest.mark.parametrize("prefix", ["", "oci-archive:", "docker-archive:"])
+def test_a_fifo_is_no_source(
+    prefix: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Nobody waits for its other end."""
+    os.mkfifo(tmp_path / "pipe")
+    name = f"{prefix}{tmp_path}/pipe"
+    assert main(["diff", name, name, "--quiet"]) == 2
+    assert capsys.readouterr().err == f"error: {tmp_path}/pipe: is no regular file\n"
+
+
+def test_a_fifo_in_a_layout_is_not_waited_for(sides: tuple[str, str]) -> None:
+    blob = next(path for path in Path(sides[0][4:]).glob("blobs/sha256/*") if path.stat().st_size)
+    blob.unlink()
+    os.mkfifo(blob)
+    with_fifo = main(["diff", *sides, "--quiet"])
+    blob.unlink()
+    assert with_fifo == main(["diff", *sides, "--quiet"])
 
 
 @pytest.mark.parametrize(
