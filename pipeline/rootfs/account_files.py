@@ -4,10 +4,15 @@ Specification: pw(8), passwd(5), group(5). Nothing is ever run.
 
 1. Existing names are kept; new users and groups are appended, as pw(8) does.
 2. What pw(8) refuses is refused: an id that another has, a primary group that does not exist.
+3. A script adds a member where `pw groupshow GROUP | grep -qw USER` finds nothing, the only
+   question that is known (`pkg.script_accounts`). grep sees the group's whole line, and to its `-w`
+   a `-` or `.` ends a word: where `foo-bar` is a member, `foo` is found, and not added. What is
+   declared, and the groups of a new user, which pw(8) itself adds, goes by whole names.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -61,13 +66,19 @@ def appended(data: bytes, line: str) -> bytes:
     return data + end + line.encode() + b"\n"
 
 
-def _with_member(group: bytes, name: str, user: str) -> bytes:
+def _greps(line: bytes, user: str) -> bool:
+    """Say whether `grep -w` finds a name, which is no regular expression, in a line (rule 3)."""
+    return bool(re.search(rb"(?<![A-Za-z0-9_])%b(?![A-Za-z0-9_])" % re.escape(user.encode()), line))
+
+
+def _with_member(group: bytes, name: str, user: str, *, by_word: bool) -> bytes:
     lines = group.split(b"\n")
     for i, line in enumerate(lines):
         fields = line.split(b":")
         if fields[0] == name.encode() and len(fields) == 4:  # noqa: PLR2004
             members = [m for m in fields[3].split(b",") if m]
-            if user.encode() not in members:
+            is_found = _greps(line, user) if by_word else user.encode() in members
+            if not is_found:
                 fields[3] = b",".join([*members, user.encode()])
                 lines[i] = b":".join(fields)
             return b"\n".join(lines)
@@ -77,8 +88,15 @@ def _with_member(group: bytes, name: str, user: str) -> bytes:
     )
 
 
-def add_accounts(files: AccountFiles, effects: Iterable[Effect]) -> AccountFiles:
+def add_accounts(
+    files: AccountFiles, effects: Iterable[Effect], *, of_scripts: bool
+) -> AccountFiles:
     """Apply the account effects, in order ; others are passed over.
+
+    Args:
+        files: what there is.
+        effects: what is added.
+        of_scripts: packages' scripts ask for it; else it is declared (rule 3).
 
     Raises:
         ScriptError: pw(8) would refuse one of them.
@@ -89,7 +107,8 @@ def add_accounts(files: AccountFiles, effects: Iterable[Effect]) -> AccountFiles
         elif isinstance(effect, AddUser):
             files = _with_user(files, effect)
         elif isinstance(effect, AddMember):
-            files = replace(files, group=_with_member(files.group, effect.group, effect.user))
+            group = _with_member(files.group, effect.group, effect.user, by_word=of_scripts)
+            files = replace(files, group=group)
     return files
 
 
@@ -116,5 +135,5 @@ def _with_user(files: AccountFiles, effect: AddUser) -> AccountFiles:
     )
     group = files.group
     for name in effect.groups:
-        group = _with_member(group, name, effect.name)
+        group = _with_member(group, name, effect.name, by_word=False)
     return AccountFiles(master, group)

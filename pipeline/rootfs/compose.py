@@ -206,7 +206,9 @@ def _account_files(parts: ImageParts, stored: Callable[[Entry], bytes]) -> Accou
 def _with_accounts(files: AccountFiles | None, parts: ImageParts) -> AccountFiles | None:
     """Add what the declaration and the scripts add; scripts need files to add it to."""
     if files is not None:
-        return add_accounts(files, _account_effects(parts))
+        files = add_accounts(files, _declared_accounts(parts), of_scripts=False)
+        effects = [effect for part in parts.packages for effect in part.effects]
+        return add_accounts(files, effects, of_scripts=True)
     for part in parts.packages:
         for effect in part.effects:
             if isinstance(effect, AddGroup | AddUser | AddMember):
@@ -238,7 +240,7 @@ def _check_kept(
             )
 
 
-def _account_effects(parts: ImageParts) -> Iterable[Effect]:
+def _declared_accounts(parts: ImageParts) -> Iterable[Effect]:
     for account in parts.accounts:
         if account.gid is not None:
             yield AddGroup(name=account.name, gid=account.gid)
@@ -255,8 +257,6 @@ def _account_effects(parts: ImageParts) -> Iterable[Effect]:
             )
             for group in account.groups:
                 yield AddMember(group=group, user=account.name)
-    for part in parts.packages:
-        yield from part.effects
 
 
 def _accounts(parts: ImageParts, files: AccountFiles | None) -> Accounts:

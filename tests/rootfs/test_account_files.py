@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,7 +41,7 @@ def test_new_accounts_are_appended_as_pw_does() -> None:
         AddMember(group="www", user="quill"),
         CreateFile(path="/passed/over"),
     )
-    after = add_accounts(FILES, effects)
+    after = add_accounts(FILES, effects, of_scripts=True)
     assert after.master_passwd == FILES.master_passwd + (
         b"quill:*:742:742:daemon:0:0:Quill:/nonexistent:/usr/sbin/nologin\n"
     )
@@ -55,7 +56,7 @@ def test_a_last_line_without_an_end_gets_one() -> None:
         AddGroup(name="quill", gid=742),
         user("quill", 742, 742, "wheel"),
     )
-    after = add_accounts(files, effects)
+    after = add_accounts(files, effects, of_scripts=True)
     assert after.group == b"wheel:*:0:root,quill\nquill:*:742:\n"
     assert after.master_passwd.startswith(f"{ROOT}\nquill:".encode())
 
@@ -66,16 +67,18 @@ def test_existing_names_are_kept_with_the_groups_they_have() -> None:
         AddGroup(name="www", gid=99),
         user("www", 99, 99, "operator"),
     )
-    assert add_accounts(FILES, effects) == FILES
+    assert add_accounts(FILES, effects, of_scripts=True) == FILES
     member = AddMember(group="wheel", user="root")
-    assert add_accounts(FILES, [member]) == FILES
+    assert add_accounts(FILES, [member], of_scripts=True) == FILES
 
 
 def test_names_are_those_of_entries() -> None:
     data = b"# a\n  # b\n\nc:*:1:\n+:::\n-d:::\n  e:*:2:\n"
     assert account_names(data) == (b"c", b"e")
     effects: tuple[Effect, ...] = (AddGroup(name="quill", gid=742), user("quill", 742, 742))
-    after = add_accounts(AccountFiles(b"#quill:*:742:0::0:0::/:/\n", b"#quill:*:742:\n"), effects)
+    after = add_accounts(
+        AccountFiles(b"#quill:*:742:0::0:0::/:/\n", b"#quill:*:742:\n"), effects, of_scripts=True
+    )
     assert after.group == b"#quill:*:742:\nquill:*:742:\n"
 
 
@@ -109,6 +112,44 @@ def test_names_are_those_of_entries() -> None:
 def test_what_pw_refuses_is_refused(effects: Sequence[Effect], message: str) -> None:
     """pw(8) would fail, the script would go on, and its files would belong to somebody else."""
     with pytest.raises(ScriptError) as caught:
-        add_accounts(FILES, effects)
+        add_accounts(FILES, effects, of_scripts=True)
     assert str(caught.value) == message
     assert "`accounts`" in (caught.value.hint or "")
+
+
+@pytest.mark.parametrize(
+    ("members", "by_script", "declared"),
+    [
+        (b"", b"quill", b"quill"),
+        (b"quill", b"quill", b"quill"),
+        (b"root,quill", b"root,quill", b"root,quill"),
+        (b"quill-pen", b"quill-pen", b"quill-pen,quill"),
+        (b"a,b.quill,c", b"a,b.quill,c", b"a,b.quill,c,quill"),
+        (b"_quill,quill2", b"_quill,quill2,quill", b"_quill,quill2,quill"),
+    ],
+)
+def test_a_member_is_looked_for_as_grep_does(
+    members: bytes, by_script: bytes, declared: bytes
+) -> None:
+    """`pw groupshow www | grep -qw quill`: a word of another member's name is found, too."""
+    files = AccountFiles(ROOT.encode(), b"www:*:80:" + members + b"\n")
+    member = AddMember(group="www", user="quill")
+    for of_scripts, want in ((True, by_script), (False, declared)):
+        after = add_accounts(files, [member], of_scripts=of_scripts)
+        assert after.group == b"www:*:80:" + want + b"\n"
+
+
+@pytest.mark.parametrize("members", [b"", b"quill", b"quill-pen", b"_quill,a.quill", b"quill2"])
+def test_grep_itself_agrees(members: bytes) -> None:
+    line = b"www:*:80:" + members + b"\n"
+    found = subprocess.run(["grep", "-qw", "quill"], input=line, check=False).returncode == 0
+    files = AccountFiles(ROOT.encode(), line)
+    after = add_accounts(files, [AddMember(group="www", user="quill")], of_scripts=True)
+    assert (after == files) is found
+
+
+def test_the_groups_of_a_new_user_are_no_words() -> None:
+    """pw(8) adds them by itself, and asks nobody."""
+    files = AccountFiles(ROOT.encode(), b"www:*:80:quill-pen\nquill:*:742:\n")
+    after = add_accounts(files, [user("quill", 742, 742, "www")], of_scripts=True)
+    assert after.group == b"www:*:80:quill-pen,quill\nquill:*:742:\n"
