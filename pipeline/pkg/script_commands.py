@@ -41,6 +41,7 @@ from pipeline.pkg.script_arguments import (
     read_operands,
     read_options,
 )
+from pipeline.pkg.script_compare import is_equal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -144,8 +145,8 @@ _UNARY: Final[Mapping[str, Callable[[str], Status]]] = {
     "-x": lambda path: Question(Query.PROGRAM, (image_path(path),), holds=True),
 }
 _BINARY: Final[Mapping[str, Callable[[str, str], bool]]] = {
-    "=": lambda left, right: left == right,
-    "!=": lambda left, right: left != right,
+    "=": is_equal,
+    "!=": lambda left, right: not is_equal(left, right),
     "-eq": lambda left, right: read_number(left) == read_number(right),
     "-ne": lambda left, right: read_number(left) != read_number(right),
 }

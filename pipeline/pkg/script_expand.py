@@ -6,7 +6,8 @@ freebsd/pkg 2.8.4, libpkg/scripts.c (pkg_script_run).
 1. A variable is worth what the script itself gave it, or what pkg gives: `PKG_ROOTDIR`,
    `PKG_PREFIX`, `PKG_NAME`. `UNSET` names are known to be unset when an image is built. Any other
    variable has no value that is known here and is refused.
-2. `PKG_ROOTDIR` is worth `ROOT`, which no script can spell, or `/` as on a live system.
+2. `PKG_ROOTDIR` is worth `ROOT`, which no script can spell, or `/` as on a live system. No answer
+   depends on what else it may be called (`pkg.script_compare`).
 3. Values of expansions without quotes are split at blanks; a word of only such empty values
    vanishes.
 4. Names of files are never generated: an unquoted `*`, `?` or `[` marks the field as a pattern.
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from pipeline.pkg.patterns import Glob
     from pipeline.pkg.shell_words import Part, Word
 
-ROOT: Final = "/\0root"
+ROOT: Final = "/\0"
 """Stands for the root directory; a script has no NUL."""
 
 UNSET: Final = frozenset(("INSTALL_AS_USER", "PKG_CHROOTED", "PKG_METALOG", "PKG_UPGRADE"))

@@ -27,11 +27,11 @@ from pipeline.pkg.effects import (
     CertctlRehash,
     CopySample,
 )
-from pipeline.pkg.patterns import match_glob
 from pipeline.pkg.script_accounts import is_member
 from pipeline.pkg.script_arguments import Query, Question, negated, read_number
 from pipeline.pkg.script_blocks import added_shell
 from pipeline.pkg.script_commands import program_name, run_command
+from pipeline.pkg.script_compare import matches
 from pipeline.pkg.script_expand import expand_command, expand_pattern, expand_text
 from pipeline.pkg.shell_tree import AndOr, Case, Command, If, Pipeline
 from pipeline.pkg.shell_words import not_understood, shown
@@ -216,7 +216,7 @@ class _Walker:
         taken: tuple[Statement, ...] | None = None
         for patterns, body in statement.clauses:
             globs = [expand_pattern(pattern.parts, self.environment) for pattern in patterns]
-            if taken is None and any(match_glob(glob, text) for glob in globs):
+            if taken is None and any(matches(glob, text) for glob in globs):
                 taken = body
             else:
                 self._pass_over(body)

@@ -440,6 +440,14 @@ MISSES = {
     "open if": "if true; then echo",
     "open case": "case a in a) echo",
     "empty command by a variable": "x=''\n$x",
+    "name of the root directory": 'if [ "${PKG_ROOTDIR}" = "/mnt" ]; then indexinfo /usr/local/info; fi',
+    "no name of the root directory": 'if [ "/mnt" != "${PKG_ROOTDIR}" ]; then indexinfo /usr/local/info; fi',
+    "name of the root directory that decides nothing": '[ "x${PKG_ROOTDIR}" = "x/mnt" ] || true',
+    "path in the root directory": 'test "${PKG_ROOTDIR}/etc" = "/mnt/etc" && echo',
+    "length of the root directory": 'case "${PKG_ROOTDIR}" in /????) echo;; esac',
+    "beginning of the root directory": 'case "${PKG_ROOTDIR}" in /mnt*) echo;; esac',
+    "end of the root directory": 'case "${PKG_ROOTDIR}/" in */jail/) echo;; esac',
+    "root directory behind something": '[ "/a${PKG_ROOTDIR}" = "${PKG_ROOTDIR}/a" ] || true',
     "what depends on the root directory": 'if [ "${PKG_ROOTDIR}" = "/" ]; then indexinfo /usr/local/info; fi',
 }  # fmt: skip
 
