@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from cyclonedx.schema import SchemaVersion
-from cyclonedx.validation.json import JsonStrictValidator
 
 from pipeline.attest.sbom_cyclonedx import to_cyclonedx
 from tests.attest.sboms import MANIFEST, package, sbom
 
-VALIDATOR = JsonStrictValidator(SchemaVersion.V1_6)
+if TYPE_CHECKING:
+    from cyclonedx.validation.json import JsonStrictValidator
+
+
+@pytest.fixture(scope="module")
+def validator() -> JsonStrictValidator:
+    """Return the judge, which takes seconds to import."""
+    from cyclonedx.schema import SchemaVersion  # noqa: PLC0415
+    from cyclonedx.validation.json import JsonStrictValidator  # noqa: PLC0415
+
+    return JsonStrictValidator(SchemaVersion.V1_6)
 
 
 def document() -> dict[str, Any]:
@@ -29,14 +37,14 @@ def component(name: str) -> dict[str, Any]:
     [{}, {"vendor": "", "license": ""}, {"packages": (), "layers": ()}],
     ids=["full", "little", "nothing"],
 )
-def test_the_schema_holds(changes: dict[str, object]) -> None:
-    assert VALIDATOR.validate_str(to_cyclonedx(sbom(**changes)).decode()) is None
+def test_the_schema_holds(changes: dict[str, object], validator: JsonStrictValidator) -> None:
+    assert validator.validate_str(to_cyclonedx(sbom(**changes)).decode()) is None
 
 
-def test_the_schema_would_complain() -> None:
+def test_the_schema_would_complain(validator: JsonStrictValidator) -> None:
     d = document()
     d["components"][0]["type"] = "nothing"
-    assert VALIDATOR.validate_str(json.dumps(d)) is not None
+    assert validator.validate_str(json.dumps(d)) is not None
 
 
 def test_time_and_serial_number_are_no_ones() -> None:
@@ -90,10 +98,10 @@ def test_dependencies_are_purls() -> None:
 
 
 @pytest.mark.parametrize("url", ["none", "https://a b", "javascript:x", "https://e.org/\n"])
-def test_what_is_no_url_is_left_out(url: str) -> None:
+def test_what_is_no_url_is_left_out(url: str, validator: JsonStrictValidator) -> None:
     """A blank in it would break the schema's iri-reference."""
     text = to_cyclonedx(sbom(packages=(package("x", homepage=url, download=url),))).decode()
-    assert VALIDATOR.validate_str(text) is None
+    assert validator.validate_str(text) is None
     assert "externalReferences" not in text
 
 

@@ -128,6 +128,7 @@ def test_crashing(fake: Fake, body: str, note: str) -> None:
     assert any(note in n for n in c.notes), c.notes
 
 
+@pytest.mark.slow
 def test_hanging(fake: Fake) -> None:
     """It is ended with everything that it started."""
     pids = fake.folder / "pids"

@@ -110,6 +110,7 @@ VARIATIONS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.golden
 @pytest.mark.parametrize("variation", VARIATIONS)
 def test_digests_do_not_depend_on(variation: str, tmp_path: Path) -> None:
@@ -120,6 +121,7 @@ def test_digests_do_not_depend_on(variation: str, tmp_path: Path) -> None:
     assert project.digests() == GOLDEN["digests"]
 
 
+@pytest.mark.slow
 def test_update_repeats_the_committed_lock(tmp_path: Path) -> None:
     """The lock is a function of the declaration and the repositories."""
     project = embedded(tmp_path / "p")
