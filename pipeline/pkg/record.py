@@ -36,8 +36,9 @@ MAX_PACKAGE: Final = 8 << 30
 _MAX_REPOPATH: Final = 1024
 _COMPONENT_RE: Final = re.compile(r"[A-Za-z0-9_.+@~$,:=()!^-]{1,255}")
 
-_AT_HAND: Final = 1024
-"""Manifests that are kept once they have been made; a resolution asks for the same ones often."""
+_AT_HAND: Final = 1 << 15
+"""Manifests that are kept once they have been made: a resolution asks for the same ones often, in
+no order, and with room for fewer than it needs it would make most of them every time."""
 
 
 @dataclass(frozen=True, slots=True)
