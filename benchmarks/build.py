@@ -5,7 +5,8 @@ Yardsticks, on the same packages and the tree that they make:
 * floor: `zstd -d` of every package, then `tar | zstd -3 -T0` of the tree;
 * script: `bsdtar -x` of every package, then `bsdtar -c | gzip -6` of the tree: what a build that
   goes by way of a root directory has to do at least;
-* `python -c "import doit"`, for a run that has nothing to do.
+* `python -c "import doit"`, for a run that has nothing to do;
+* with `--pkg`, the real pkg(8): `pkg register` of every package into an empty database.
 
 Every round runs each of them once; the tables have medians and ratios of medians.
 """
@@ -15,15 +16,21 @@ from __future__ import annotations
 import argparse
 import os
 import platform
+import shlex
+import shutil
 import statistics
 import subprocess
 import sys
 from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from benchmarks.place import PROJECTS, Bench, Cost, Project, environment, shell, timed
 from fixtures.miniature import synthetic
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 _BIG = replace(synthetic.Plan(), packages=1, files=3, size=1_000_000_000)
 _STAGES = ("fetch", "package", "tree", "layer", "image")
@@ -85,6 +92,29 @@ def database(bench: Bench) -> Cost:
     return Cost(float(wall), float(cpu))
 
 
+def registration(bench: Bench, pkg: Sequence[str]) -> Cost:
+    """Return what pkg(8) takes to register every package in an empty root, a process each."""
+    folder = bench.directory / "register"
+    shutil.rmtree(folder, ignore_errors=True)
+    (folder / "root").mkdir(parents=True)
+    manifests: list[Path] = []
+    for archive in bench.archives():
+        command = ["bsdtar", "-xOf", archive, "+MANIFEST"]
+        manifests.append(folder / f"{len(manifests)}.json")
+        manifests[-1].write_bytes(subprocess.run(command, check=True, capture_output=True).stdout)
+
+    def register() -> None:
+        for manifest in manifests:
+            subprocess.run(
+                [*pkg, "-r", folder / "root", "register", "-M", manifest],
+                check=True,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            )
+
+    return timed(register)
+
+
 def stages(project: Project) -> dict[str, Cost]:
     """Return the CPU time of each stage: in its thread as `wall`, in all of them as `cpu`."""
     result = {}
@@ -117,13 +147,15 @@ class Results:
         return statistics.median(cost.cpu for cost in self.costs[name])
 
 
-def measure(bench: Bench, plan: synthetic.Plan, runs: int) -> Results:
+def measure(bench: Bench, plan: synthetic.Plan, runs: int, pkg: Sequence[str]) -> Results:
     """Run all rounds."""
     results = Results()
     for number in range(runs):
         print(f"round {number + 1} of {runs}", file=sys.stderr)
         measure_builds(bench, results)
         results.add("database", database(bench))
+        if pkg:
+            results.add("register", registration(bench, pkg))
         for name, cost in stages(bench.project("single")).items():
             results.add(name, cost)
         changed = (7 * number + 7) % plan.packages
@@ -180,6 +212,7 @@ def table(r: Results, memory: float, large: float) -> str:
             row('the same, `layering = "package"`', "package changed", "package cold", of="cold"),
             row("the same, level 9", "release changed", "release cold", of="cold"),
             row("`local.sqlite` of 15,000 files", "database", target="about 1 s"),
+            *([row("`pkg register` of the same", "register")] if "register" in r.costs else []),
             f"| peak memory of a process | {memory / 1e6:.0f} MB | | | 200 MB |",
             f"| the same, one package of 1 GB | {large / 1e6:.0f} MB | | | 200 MB |",
         )
@@ -213,12 +246,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=5, help="rounds (default 5)")
     parser.add_argument("--directory", type=Path, default=Path("build/benchmark"))
+    parser.add_argument("--pkg", default="", help="the real pkg(8), with its options")
     options = parser.parse_args()
     bench = Bench(options.directory.resolve())
     plan = synthetic.Plan()
     bench.prepare(plan, *PROJECTS)
     bench.unpack("tree")
-    results = measure(bench, plan, options.runs)
+    results = measure(bench, plan, options.runs, shlex.split(options.pkg))
     memory = peak_memory(bench.project("single"))
     big = Bench(bench.directory / "big")
     big.prepare(_BIG, "single")
