@@ -41,7 +41,7 @@ def complain(found: Found) -> str:
 
 @pytest.mark.slow
 def test_every_fault_is_found_explained_and_blamed(tmp_path: Path) -> None:
-    """The issue asks for 20 faults, all caught, 18 of them with the right class of cause.
+    """All are caught, nearly all with the right class of cause, and blamed on what brings them.
 
     One audit for all of them, and the page that is made of it: building is what takes the time.
     """
