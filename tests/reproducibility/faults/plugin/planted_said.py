@@ -8,6 +8,8 @@ import json
 import socket
 from pathlib import Path
 
+from planted_contents import NAMES
+
 # ---------------------------------------------------------------- SBOM
 
 
@@ -19,8 +21,10 @@ def created(data: bytes) -> bytes:
 
 
 def component_order(data: bytes) -> bytes:
-    """List components in the order of a hash table."""
+    """List components in the order of a hash table; so many that it never is one by chance."""
     d = json.loads(data)
+    one = d["components"][0]
+    d["components"] += [{**one, "name": name, "bom-ref": name} for name in NAMES]
     d["components"].sort(key=lambda component: hash(component["name"]))
     return _written(d)
 
