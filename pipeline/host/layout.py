@@ -106,26 +106,39 @@ class PublishedLayout(Layout):
         Raises:
             LayoutError: it is another declaration's, or a directory of other things.
         """
-        name = str(declaration.absolute())
-        with contextlib.suppress(FileNotFoundError):
-            other = self._claim.read_text("utf-8", "surrogateescape")
-            if other == name:
+        if self._is_claimed(declaration):
+            return
+        header = self.root / _HEADER
+        with self._locked():  # nobody else's first blob may come between looking and claiming
+            if self._is_claimed(declaration):
                 return
-            if os.path.exists(other):  # noqa: PTH110  - a name of any bytes
+            if not self._memory.exists() and not header.exists() and self._has_content():
                 raise LayoutError(
-                    f"{self.root} holds the images of {other}",
-                    hint=f"give {declaration} an `output` of its own",
+                    f"{self.root}: got a directory of other things, want an OCI layout or nothing",
+                    hint="name another directory as `output`",
                 )
-        if not self._memory.exists() and not (self.root / _HEADER).exists() and self._has_content():
+            if not header.exists():
+                write_atomically(header, LAYOUT_BYTES)
+            with contextlib.suppress(OSError):  # a store that may only be read
+                write_atomically(self._claim, os.fsencode(str(declaration.absolute())))
+
+    def _is_claimed(self, declaration: Path) -> bool:
+        try:
+            other = self._claim.read_text("utf-8", "surrogateescape")
+        except FileNotFoundError:
+            return False
+        if other == str(declaration.absolute()):
+            return True
+        if os.path.exists(other):  # noqa: PTH110  - a name of any bytes
             raise LayoutError(
-                f"{self.root}: got a directory of other things, want an OCI layout or nothing",
-                hint="name another directory as `output`",
+                f"{self.root} holds the images of {other}",
+                hint=f"give {declaration} an `output` of its own",
             )
-        with contextlib.suppress(OSError):  # a store that may only be read
-            write_atomically(self._claim, os.fsencode(name))
+        return False
 
     def _has_content(self) -> bool:
-        return self.root.is_dir() and any(self.root.iterdir())
+        unfinished = f".{_HEADER}."  # of a run that was killed
+        return any(not path.name.startswith(unfinished) for path in self.root.iterdir())
 
     # ------------------------------------------------------------ belief
 

@@ -364,6 +364,7 @@ def test_a_directory_of_other_things_is_no_layout(layout: PublishedLayout, tmp_p
     layout.root.mkdir()
     layout.claim(tmp_path / "images.toml")
     layout.remove()
+    layout.root.mkdir()
     (layout.root / "index.json").write_text("precious")
     with pytest.raises(LayoutError, match="a directory of other things, want an OCI layout"):
         layout.claim(tmp_path / "images.toml")
@@ -371,3 +372,35 @@ def test_a_directory_of_other_things_is_no_layout(layout: PublishedLayout, tmp_p
     layout.prune([])
     (layout.root / "oci-layout").unlink()
     layout.claim(tmp_path / "images.toml")
+
+
+def test_what_is_claimed_is_a_layout_before_its_first_image(
+    layout: PublishedLayout, tmp_path: Path
+) -> None:
+    """Else a process would take the first blobs of another one for things of somebody else."""
+    layout.claim(tmp_path / "images.toml")
+    (layout.root / "blobs").mkdir()
+    other = PublishedLayout(layout.root, store=Store(tmp_path / "other"))
+    other.claim(tmp_path / "images.toml")
+
+
+CLAIM = """
+import pathlib, sys
+from pipeline.host.layout import PublishedLayout
+from pipeline.host.store import Store
+root = pathlib.Path(sys.argv[2])
+while not (root.parent / "go").exists():
+    pass
+PublishedLayout(root, store=Store(pathlib.Path(sys.argv[1]))).claim(root.parent / "images.toml")
+(root / "blobs").mkdir(exist_ok=True)
+"""
+
+
+def test_processes_that_claim_at_once_agree(layout: PublishedLayout, store: Store) -> None:
+    for _ in range(10):
+        argv = [sys.executable, "-c", CLAIM, str(store.root), str(layout.root)]
+        processes = [subprocess.Popen(argv, cwd=ROOT) for _ in range(3)]
+        (layout.root.parent / "go").touch()
+        assert [process.wait() for process in processes] == [0, 0, 0]
+        (layout.root.parent / "go").unlink()
+        layout.remove()
